@@ -37,6 +37,15 @@ options:
     ini:
       - section: repoman
         key: brief
+  details:
+    description: For the verb C(status), print all details of each project instead of an overview.
+    type: bool
+    default: false
+    env:
+      - name: REPOMAN_DETAILS
+    ini:
+      - section: repoman
+        key: details
 """
 
 import json
@@ -47,7 +56,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, unified, use_color
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, output_width, sentence, unified, use_color
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, first_sentence, render_failure
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import MODULES, render
 
@@ -205,7 +214,12 @@ class CallbackModule(CallbackBase):
             if any(not line.is_error for line in report.lines):
                 self._print(Line("head", f"== {host} =="))
             for line in report.lines:
-                self._print(line)
+                if not line.is_error:
+                    self._print(line)
+        for _host, report in sorted(run_report.hosts.items()):
+            for line in report.lines:
+                if line.is_error:
+                    self._print(line)
 
     @property
     def _buffered(self) -> bool:
@@ -225,7 +239,8 @@ class CallbackModule(CallbackBase):
             report.changed |= bool(data.get("changed"))
             if task.diff and data.get("diff") and not brief:
                 lines += unified(data["diff"])
-            rendered = render(view, data, failed, Mode(bool(task.check_mode), brief, host if self.by_host else ""))
+            mode = Mode(bool(task.check_mode), brief, host if self.by_host else "", self.get_option("details"), output_width(sys.stdout))
+            rendered = render(view, data, failed, mode)
             report.exit_code = max(report.exit_code, rendered.exit_code)
             if rendered.added is not None and report.results:
                 report.results[-1] = _completed(report.results[-1], rendered.added, data)
@@ -243,6 +258,7 @@ class CallbackModule(CallbackBase):
             lines += [Line("warning", text) for text in self._warnings(host, result, data)]
         if failed and (view or run_report.verb):
             lines += self._details(data)
+        lines.sort(key=lambda line: line.is_error)  # errors stand last, below the table that they are about
         self._emit(report, self._prefix_host(host, lines))
 
     def _report_foreign_task(self, word: str, result: Any, suffix: str = "") -> None:
@@ -294,6 +310,8 @@ class CallbackModule(CallbackBase):
         to_stderr = to_stderr or line.is_error
         if self.get_option("format") == "json" and not to_stderr:
             return
+        if to_stderr:
+            sys.stdout.flush()  # so that an error stands after the lines before it if both streams go to the same file
         self._display.display(line.render(use_color(sys.stderr if to_stderr else sys.stdout)), stderr=to_stderr)
 
 

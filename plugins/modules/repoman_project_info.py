@@ -29,9 +29,13 @@ options:
     description: Without O(status), also return the containers that repoman made for other users of this host.
     type: bool
     default: false
+  vcs:
+    description: Without O(status), also return C(vcs) of each project. This takes a few processes for each repository, which run as O(user).
+    type: bool
+    default: false
   vcs_timeout:
     description:
-      - With O(status), timeout in seconds for each command of git or Mercurial.
+      - With O(status) or O(vcs), timeout in seconds for each command of git or Mercurial.
       - If a command takes longer, C(problem) in RV(projects[].vcs) says so.
     type: float
     default: 5.0
@@ -150,6 +154,11 @@ projects:
       returned: always
       type: str
       sample: ""
+    sync_age:
+      description: Seconds since the last successful backup, or null.
+      returned: always
+      type: int
+      sample: 86400
     backup:
       description: Whether C(repoman sync) backs up the repository.
       returned: always
@@ -177,7 +186,7 @@ projects:
       elements: str
       sample: []
     addresses:
-      description: Addresses of the container, IPv4 first. Like all following keys, only with O(status).
+      description: Addresses of the container, IPv4 first. Like all following keys, only with O(status); C(vcs) also with O(vcs).
       returned: with O(status)
       type: list
       elements: str
@@ -208,6 +217,12 @@ projects:
       type: list
       elements: str
       sample: []
+    security_notes:
+      description: Those of the notes that need a look at once - set-user-ID files, and hooks or settings under C(protect) that changed.
+      returned: with O(status)
+      type: list
+      elements: str
+      sample: []
     overlaps:
       description:
         - Mounts inside a directory that another container can write, so that it could put a link to any directory of the host there,
@@ -223,11 +238,6 @@ projects:
       type: list
       elements: str
       sample: [key limits.memory was changed]
-    sync_age:
-      description: Seconds since the last successful backup, or null.
-      returned: with O(status)
-      type: int
-      sample: 86400
     left_out:
       description:
         - Files that backups leave out of the directory in C(repos_root) that contains the repository.
@@ -249,7 +259,7 @@ projects:
         - C(staged), C(unstaged), C(conflicts) and C(untracked) count files. C(ahead) and C(behind) count commits against
           C(upstream) as of the last fetch; for Mercurial, ancestors that are not public, and newer changesets on the branch.
         - C(problem) is why the other keys are incomplete. Names come from the repository and may contain any characters.
-      returned: with O(status)
+      returned: with O(status) or O(vcs)
       type: dict
       sample:
         kind: git
@@ -290,7 +300,7 @@ time:
   sample: "2026-04-28T15:00:00Z"
 account:
   description: The account in the container.
-  returned: without O(status)
+  returned: success
   type: dict
   sample: {name: alice, uid: 1000, gid: 1000, group: alice, home: /home/alice, shell: /bin/bash}
 socket:
@@ -332,6 +342,7 @@ SPEC = {
         "names": {"type": "list", "elements": "str"},
         "status": {"type": "bool", "default": False},
         "all_users": {"type": "bool", "default": False},
+        "vcs": {"type": "bool", "default": False},
         "vcs_timeout": {"type": "float", "default": 5.0},
     }
 }

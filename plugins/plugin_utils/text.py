@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, shorten
 
 PREFIXES = {
     "done": "==> ",
@@ -38,6 +40,10 @@ COLORS = {
     "-": "31",
     "@": "36",
 }
+STANDARD_WIDTH = 80
+"""Columns of output that does not go to a terminal, and the fewest that a terminal is taken to have."""
+NO_BREAK = "\u00a0"
+GAP = "  "
 ERRORS = ("error", "warning", "hint", "trace")
 """Styles of lines that go to standard error."""
 
@@ -85,6 +91,33 @@ def use_color(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def output_width(stream: TextIO) -> int:
+    """Return the number of columns for output to ``stream``."""
+    return max(STANDARD_WIDTH, shutil.get_terminal_size((STANDARD_WIDTH, 24)).columns) if stream.isatty() else STANDARD_WIDTH
+
+
+def wrap(text: str, width: int, command: str = "") -> list[str]:
+    """Return a sentence as lines of at most ``width`` columns, at least one; control characters are escaped.
+
+    :param command: a part of the text that stays on one line, so that it can be pasted, even if it is longer.
+    """
+    text, command = escape_control_characters(sentence(text)), escape_control_characters(command)
+    if command:
+        text = text.replace(command, command.replace(" ", NO_BREAK))
+    is_long = len(command) > width
+    lines = textwrap.wrap(text, width, break_long_words=not is_long, break_on_hyphens=False) or [""]
+    return [line.replace(NO_BREAK, " ") for line in lines]
+
+
+def hint_texts(hint: str, width: int) -> list[str]:
+    """Return a hint as lines that can be pasted together: if it does not fit on one, its remark follows as comments."""
+    text = escape_control_characters(sentence(hint))
+    command, separator, remark = text.partition("   # ")
+    if len(text) <= width or not separator:
+        return [text]
+    return [command, *(f"# {line}" for line in wrap(remark, width - 2))]
+
+
 def sentence(text: str) -> str:
     """Join a message of several lines into one line."""
     return " ".join(part for part in (line.strip() for line in text.splitlines()) if part)
@@ -100,6 +133,60 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], min_widths: Sequ
     widths = [max([len(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))]
     texts = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [Line("head", texts[0]), *(Line("out", text) for text in texts[1:])]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table that fits the width of the output.
+
+    :param title: its title.
+    :param min_width: width down to which its cells are shortened; 0 if they never are.
+    :param is_optional: it is left out if shortening is not enough.
+    :param is_last: it is shortened only after columns were left out.
+    :param keep_end: cells lose their beginning, not their end.
+    """
+
+    title: str
+    min_width: int = 0
+    is_optional: bool = False
+    is_last: bool = False
+    keep_end: bool = False
+
+
+def fitted_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int) -> list[list[str]]:
+    """Return the cells of a table, padded so that each line joined with :data:`GAP` has at most ``width`` columns.
+
+    Columns are shortened, then left out, from right to left.
+
+    :returns: a list for each line; the first has the titles.
+    """
+    cells = [[column.title for column in columns], *([escape_control_characters(cell) for cell in row] for row in rows)]
+    natural = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    shown = list(range(len(columns)))
+    while True:
+        widths, excess = _shrink(columns, natural, shown, width, with_last=False)
+        optional = [index for index in shown if columns[index].is_optional]
+        if not excess or not optional:
+            break
+        shown.remove(optional[-1])
+    if excess:
+        widths, _excess = _shrink(columns, natural, shown, width, with_last=True)
+    return [[shorten(row[index], widths[index], columns[index].keep_end).ljust(widths[index]) for index in shown] for row in cells]
+
+
+def _shrink(
+    columns: Sequence[Column], natural: Sequence[int], shown: Sequence[int], width: int, with_last: bool
+) -> tuple[dict[int, int], int]:
+    """Return the widths of the shown columns, and by how much the table is still too wide."""
+    widths = {index: natural[index] for index in shown}
+    excess = max(0, sum(widths.values()) + len(GAP) * (len(shown) - 1) - width)
+    for index in reversed(shown):
+        column = columns[index]
+        if column.min_width and (with_last or not column.is_last):
+            less = min(excess, max(0, widths[index] - max(column.min_width, len(column.title))))
+            widths[index] -= less
+            excess -= less
+    return widths, excess
 
 
 def diff_lines(text: str) -> list[Line]:

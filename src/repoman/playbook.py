@@ -68,6 +68,7 @@ class Playbook:
     :param inventory: inventory sources; without any, and without a limit, the playbook runs on this host.
     :param limit: pattern of hosts to work on.
     :param forks: number of hosts to work on at once; 0 for ansible's default.
+    :param details: report all of each project instead of an overview.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Playbook:
     inventory: tuple[str, ...] = ()
     limit: str = ""
     forks: int = 0
+    details: bool = False
 
     @property
     def verb(self) -> str:
@@ -119,6 +121,7 @@ class Playbook:
         :param brief: leave out the parts of the report that a preview has shown.
         """
         variables = QUIET_ENV | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
+        variables |= {"REPOMAN_DETAILS": "1"} if self.details else {}
         if self.is_local:
             variables |= LOCAL_ENV
         if not current.keys() & {"ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP"}:

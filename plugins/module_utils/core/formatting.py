@@ -6,9 +6,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 STEP = 1000.0
+MINUTE = 60
+ELLIPSIS = "…"
+BEFORE_PATH = r"(?<![^\s(,])"
+"""What may stand before a path in a sentence. Quotes may not: what they enclose is for a shell, which would not replace ``~``."""
 
 
 def plural(number: int, noun: str = "file") -> str:
@@ -33,10 +38,37 @@ def format_bytes(size: int) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration in its largest unit, such as ``2 days``."""
-    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+    for length, unit in ((86400, "day"), (3600, "hour"), (MINUTE, "minute")):
         if seconds >= length:
             return plural(int(seconds // length), unit)
     return "less than a minute"
+
+
+def format_age(seconds: float) -> str:
+    """Return how long ago something was, such as ``2 days ago``."""
+    return f"{format_duration(seconds)} ago" if seconds >= MINUTE else "just now"
+
+
+def shorten_home(text: str, home: str) -> str:
+    """Return a path, or a sentence with paths, in which ``~`` stands for the home directory.
+
+    Not for commands: a shell does not replace ``~`` inside of quotes.
+
+    :param home: absolute path; if it is empty, nothing is replaced.
+    """
+    if not home.strip("/"):
+        return text
+    return re.sub(rf"{BEFORE_PATH}{re.escape(home.rstrip('/'))}(?=/|$|[\s,;:)])", "~", text)
+
+
+def shorten(text: str, width: int, keep_end: bool = False) -> str:
+    """Return text of at most ``width`` characters; an ellipsis stands for what is left out.
+
+    :param keep_end: leave out the beginning, as for a path, instead of the end.
+    """
+    if len(text) <= width:
+        return text
+    return ELLIPSIS + text[len(text) - width + 1 :] if keep_end else text[: width - 1].rstrip() + ELLIPSIS
 
 
 def escape_control_characters(text: str, keep_tabs: bool = False) -> str:

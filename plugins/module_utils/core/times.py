@@ -21,3 +21,12 @@ def iso_time(when: datetime | float | None = None) -> str:
     if not isinstance(when, datetime):
         when = datetime.now(timezone.utc) if when is None else datetime.fromtimestamp(when, timezone.utc)
     return when.astimezone(timezone.utc).strftime(FORMAT)
+
+
+def seconds_since(time: str, now: datetime) -> int | None:
+    """Return the age of a time of the registry; ``None`` if it is empty or cannot be read. A time in the future has the age 0."""
+    try:
+        timestamp = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    return max(0, int((now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()))

@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context imp
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.host.locks import held_locks, is_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.status import seconds_since
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
 
 OLD_SECONDS = 2 * 86400
 """An older backup is reported."""

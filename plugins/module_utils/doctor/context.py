@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import target_state
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import collecting
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts, get_account
@@ -97,8 +98,7 @@ class DoctorContext:
 
     def short(self, path: str) -> str:
         """Return a path for a message: below the home directory as ``~/…``."""
-        home = f"{self.account.home.rstrip('/')}/"
-        return f"~/{path.removeprefix(home)}" if path.startswith(home) else path
+        return shorten_home(path, self.account.home)
 
     # Incus
 

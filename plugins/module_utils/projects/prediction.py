@@ -55,6 +55,7 @@ def predict_info(params: dict[str, Any]) -> dict[str, Any]:
     names = params["names"] or sorted(context.registry.projects)
     summaries = [project_summary(context, name, None) | {"stale_mount": False} for name in names]
     if not params["status"]:
+        summaries = [summary | {"vcs": None} for summary in summaries] if params["vcs"] else summaries
         return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
     host = {
         "incus_version": "",
@@ -64,7 +65,7 @@ def predict_info(params: dict[str, Any]) -> dict[str, Any]:
         "library": {"profiles": 0, "installed": 0, "drift": [], "errors": []},
     }
     projects = [summary | _details(context, summary["name"]) for summary in summaries]
-    return {"changed": False, "host": host, "projects": projects, "time": iso_time(datetime.now(timezone.utc))}
+    return {"changed": False, "host": host, "projects": projects, "time": iso_time(datetime.now(timezone.utc)), "account": vars(context.account)}
 
 
 def predicted_context(params: dict[str, Any]) -> RunContext:
@@ -147,6 +148,6 @@ def _details(context: RunContext, name: str) -> dict[str, Any]:
         "notes": [],
         "missing_sources": [],
         "overlaps": [],
+        "security_notes": [],
         "vcs": None,
-        "sync_age": None,
     }

@@ -91,9 +91,18 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
     own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
     stale = stale_mounts(context.client.path, context.incus_project, own)
     summaries = [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]
-    if not params["status"]:
-        return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
-    return {"changed": False} | _status(context, summaries, all_instances, params)
+    account = {"changed": False, "account": vars(context.account)}
+    if params["status"]:
+        return account | _status(context, summaries, all_instances, params)
+    if params["vcs"]:
+        states = read_states(_readable(summaries), context.repos_root, context.account, params["vcs_timeout"])
+        summaries = [summary | {"vcs": states.get(summary["name"])} for summary in summaries]
+    return account | {"projects": summaries, "socket": context.client.path}
+
+
+def _readable(summaries: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the paths of the repositories that exist and whose file system answers, by project."""
+    return {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"] and not hung_mount(summary["repo"])}
 
 
 def _status(
@@ -106,11 +115,10 @@ def _status(
     installed = read_installed(context.client)
     library = list_all(library_of(params, account), installed, HostFacts(registry.lan_ip, account.name, account.home))
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
-    repositories = {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"] and not hung_mount(summary["repo"])}
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     overlaps = status_overlaps(context, all_instances, context.read_other_instances())
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
-        states = pool.submit(read_states, repositories, context.repos_root, account, params["vcs_timeout"])
+        states = pool.submit(read_states, _readable(summaries), context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
     projects = [
@@ -122,7 +130,6 @@ def _status(
             ],
             "overlaps": overlaps.get(summary["name"], []),
             "vcs": states.result().get(summary["name"]),
-            "sync_age": seconds_since(summary["last_sync"], snapshot.now),
         }
         for summary in summaries
     ]
@@ -160,6 +167,7 @@ def project_details(
         "profiles_missing": [name for name in configured_settings(context, summary["name"])[0].profiles if name not in snapshot.profiles],
         "differences": [],
         "notes": [],
+        "security_notes": [],
         "problem": summary["problem"],
     }
     if summary["unfinished"] or summary["problem"] or not summary["repo_exists"]:
@@ -186,13 +194,14 @@ def _compare(context: RunContext, name: str, instance: dict[str, Any] | None, sn
     if instance is None:
         return {"notes": repository_notes(desired)}
     config, devices = desired.config_and_devices()
-    notes = [
-        *repository_notes(desired),
-        protection_note(desired, instance),
-        set_user_id_note(desired.repository.host_path, snapshot.scan_seconds),
-    ]
+    security_notes = [protection_note(desired, instance), set_user_id_note(desired.repository.host_path, snapshot.scan_seconds)]
+    security_notes = [note for note in security_notes if note]
     differences = reconcile(instance, config, devices, settings.profiles, unset=settings.unset)
-    return {"differences": differences.describe(), "notes": [note for note in notes if note]}
+    return {
+        "differences": differences.describe(),
+        "notes": [*repository_notes(desired), *security_notes],
+        "security_notes": security_notes,
+    }
 
 
 def addresses(instance: Mapping[str, Any] | None) -> list[str]:
@@ -227,12 +236,3 @@ def project_devices(
     for name in summary["profiles"]:
         devices |= profiles[name].body["devices"] if name in profiles else {}
     return devices
-
-
-def seconds_since(time: str, now: datetime) -> int | None:
-    """Return the age of a time of the registry; ``None`` if it is empty or cannot be read."""
-    try:
-        timestamp = datetime.fromisoformat(time)
-    except ValueError:
-        return None
-    return max(0, int((now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()))

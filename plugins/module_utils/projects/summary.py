@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
@@ -60,6 +62,7 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
         "profiles": list(instance["profiles"] if instance else settings.profiles),
         "created": entry.created if entry else "",
         "last_sync": entry.last_sync if entry else "",
+        "sync_age": seconds_since(entry.last_sync if entry else "", datetime.now(timezone.utc)),
         "backup": settings.backup,
         "incus_project": context.incus_project,
         "environment": environment_names((instance or {}).get("expanded_config") or {}),

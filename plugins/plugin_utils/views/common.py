@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import STANDARD_WIDTH, Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import Failure, Steps
 
 Result = Mapping[str, Any]
@@ -43,11 +44,20 @@ class Mode:
     :param check: check mode: the result is a prediction.
     :param brief: a preview has shown detected properties and plans.
     :param host: name of the host in the inventory; empty for this host.
+    :param details: show all of each project, not an overview.
+    :param width: columns that a line may take.
     """
 
     check: bool = False
     brief: bool = False
     host: str = ""
+    details: bool = False
+    width: int = STANDARD_WIDTH
+
+
+def home_of(result: Result) -> str:
+    """Return the home directory of the user that a result is for; empty if the result does not name the user."""
+    return str((result.get("account") or {}).get("home", ""))
 
 
 def render_failure(result: Result) -> Rendered:
@@ -69,9 +79,13 @@ def error_lines(message: str, hints: Iterable[str]) -> list[Line]:
     return [Line("error", sentence(message)), *(Line("hint", sentence(str(hint))) for hint in hints)]
 
 
-def step_lines(result: Steps, mode: Mode) -> list[Line]:
-    """Return the steps of a result, or of one project in it."""
-    return [Line("out", f"would {step}") if mode.check else Line("done", in_past_tense(step)) for step in result["steps"]]
+def step_lines(result: Steps, mode: Mode, home: str = "") -> list[Line]:
+    """Return the steps of a result, or of one project in it.
+
+    :param home: directory to show as ``~``.
+    """
+    steps = [shorten_home(step, home) for step in result["steps"]]
+    return [Line("out", f"would {step}") if mode.check else Line("done", in_past_tense(step)) for step in steps]
 
 
 PAST_TENSES = {

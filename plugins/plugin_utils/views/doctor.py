@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import textwrap
-
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, plural
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import PREFIXES, Line, sentence
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import PREFIXES, Line, hint_texts, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, Rendered, Views
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import CheckResult, DoctorResult
 
-LINE_WIDTH = 80
 INDENT = " " * len(PREFIXES["ok"])
 
 
 def render_doctor(result: DoctorResult, mode: Mode) -> Rendered:
     """Show a line for each check, hints below the problems, and a summary."""
-    lines = [line for check in result["checks"] for line in check_lines(check)]
+    lines = [line for check in result["checks"] for line in check_lines(check, mode.width)]
     counts = result["summary"]
     details = [f"{counts['ok']} ok"]
     details += [plural(counts["warn"], "warning")] if counts["warn"] else []
@@ -27,15 +24,14 @@ def render_doctor(result: DoctorResult, mode: Mode) -> Rendered:
     return Rendered(lines, 1 if counts["fail"] else 0)
 
 
-def check_lines(check: CheckResult) -> list[Line]:
-    """Return the lines of a check: its message, wrapped, and its hints, which are not, so that they can be pasted."""
-    text = escape_control_characters(sentence(check["message"]))
-    first, *rest = textwrap.wrap(text, LINE_WIDTH - len(INDENT), break_long_words=False, break_on_hyphens=False) or [""]
-    return [
-        Line(check["status"], first),
-        *(Line("out", INDENT + line) for line in rest),
-        *(Line("remedy", sentence(hint)) for hint in check["hints"]),
-    ]
+def check_lines(check: CheckResult, width: int) -> list[Line]:
+    """Return the lines of a check: its message, wrapped, and its hints, whose commands are not, so that they can be pasted."""
+    first, *rest = wrap(check["message"], width - len(INDENT))
+    lines = [Line(check["status"], first), *(Line("out", INDENT + line) for line in rest)]
+    for hint in check["hints"]:
+        command, *remarks = hint_texts(hint, width - len(PREFIXES["remedy"]))
+        lines += [Line("remedy", command), *(Line("out", INDENT + line) for line in remarks)]
+    return lines
 
 
 VIEWS: Views = {

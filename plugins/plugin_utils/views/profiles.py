@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, shorten
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
@@ -25,6 +26,8 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
 )
 
 PROFILE_WIDTHS = (16, 23, 12)
+OTHER_WIDTH = 43
+"""Columns of the table that the longest cells of the others take, with the gaps."""
 
 
 def render_list(result: ProfileListResult, mode: Mode) -> Rendered:
@@ -34,7 +37,7 @@ def render_list(result: ProfileListResult, mode: Mode) -> Rendered:
         return Rendered([Line("out", "the profile library is empty")])
     rows = [
         (
-            profile["name"],
+            shorten(escape_control_characters(profile["name"]), mode.width - OTHER_WIDTH),
             "user (shadows vendor)" if profile["shadows"] else profile["source"],
             "yes" if profile["installed"] else "no",
             drift_label(profile),

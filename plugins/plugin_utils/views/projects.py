@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import NO_LAN_ADDRESS
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import SYSTEM_SOCKETS
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, sentence, table
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Column, Line, fitted_table, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     NOT_FOUND,
     Mode,
     Rendered,
     Views,
     error_lines,
+    home_of,
     step_lines,
     worst_exit_code,
 )
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     ChangedProject,
     ListResult,
@@ -36,12 +39,12 @@ NO_CONTAINERS = "no containers yet; create one: repoman new NAME"
 
 def render_setup(result: SetupResult, mode: Mode) -> Rendered:
     """Show detected properties, steps, and the next command."""
+    home = result["detected"]["home"]
     lines = [] if mode.brief else detected_lines(result)
-    lines += step_lines(result, mode)
+    lines += step_lines(result, mode, home)
     if not result["steps"]:
-        lines.append(
-            Line("out", f"nothing to do: the Incus project {result['incus_project']} and the registry {result['path']} are up to date")
-        )
+        path = shorten_home(result["path"], home)
+        lines.append(Line("out", f"nothing to do: the Incus project {result['incus_project']} and the registry {path} are up to date"))
     elif not mode.check:
         where = f" -i INVENTORY -l {shell_word(mode.host)}" if mode.host else ""
         lines.append(Line("out", f"next: repoman profile install --all{where}"))
@@ -69,7 +72,7 @@ def render_new(result: ProjectResult, mode: Mode) -> Rendered:
     lines: list[Line] = []
     for project in result["projects"]:
         up_to_date = f"{project['name']} is up to date"
-        lines += _project_lines(project, mode, Line("out", f"nothing to do: {up_to_date}") if mode.check else Line("done", up_to_date))
+        lines += _project_lines(project, mode, home_of(result), Line("out", f"nothing to do: {up_to_date}") if mode.check else Line("done", up_to_date))
     existing = [project["name"] for project in result["projects"] if project["action"] != "failed"]
     if existing and not mode.check:
         lines.append(Line("out", _next_command(result, existing[0] if len(existing) == 1 else "NAME", mode.host)))
@@ -89,20 +92,22 @@ def render_power(result: ProjectResult, mode: Mode) -> Rendered:
     """Show differences and steps of each container that is started or stopped."""
     lines: list[Line] = []
     for project in result["projects"]:
-        lines += _project_lines(project, mode, Line("done", f"{project['name']} is {project.get('state', '').lower()} already"))
+        lines += _project_lines(project, mode, home_of(result), Line("done", f"{project['name']} is {project.get('state', '').lower()} already"))
     return Rendered(lines or [Line("out", NO_CONTAINERS)], worst_exit_code(result["projects"]))
 
 
-def _project_lines(project: ChangedProject, mode: Mode, unchanged: Line) -> list[Line]:
+def _project_lines(project: ChangedProject, mode: Mode, home: str, unchanged: Line) -> list[Line]:
     """Return the error of a project, or its differences and steps.
 
+    :param home: directory to show as ``~``.
     :param unchanged: the line for a project without steps.
     """
     if project["action"] == "failed":
         return error_lines(project["msg"], project["hints"])
     if not project["steps"]:
         return [unchanged]
-    return [*(Line("out", f"{project['name']} differs: {difference}") for difference in project["differences"]), *step_lines(project, mode)]
+    differences = [shorten_home(difference, home) for difference in project["differences"]]
+    return [*(Line("out", f"{project['name']} differs: {text}") for text in differences), *step_lines(project, mode, home)]
 
 
 def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
@@ -120,9 +125,9 @@ def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
             code = max(code, NOT_FOUND)
             continue
         paths = project["kept"]
-        stays = f"repository {paths['repo']} and mirror {paths['mirror']}"
+        stays = shorten_home(f"repository {paths['repo']} and mirror {paths['mirror']}", home_of(result))
         if mode.check:
-            lines += [*step_lines(project, mode), Line("out", f"would leave untouched: {stays}, with its history")]
+            lines += [*step_lines(project, mode, home_of(result)), Line("out", f"would leave untouched: {stays}, with its history")]
         else:
             lines.append(Line("done", f"removed {name} ({stays} untouched)"))
     return Rendered(lines, code)
@@ -138,16 +143,21 @@ def render_shell(result: ProjectResult, mode: Mode) -> Rendered:
         if project["action"] == "failed":
             lines += error_lines(project["msg"], project["hints"])
         elif mode.check:
-            lines += step_lines(project, mode)
+            lines += step_lines(project, mode, home_of(result))
     return Rendered(lines, worst_exit_code(projects))
 
 
 def render_list(result: ListResult, mode: Mode) -> Rendered:
-    """List the projects."""
+    """List the projects; warnings stand after the table."""
     if not result["projects"]:
         return Rendered([Line("out", NO_PROJECTS)])
-    columns = COLUMNS | (OWNER_COLUMN if any(project["relation"] == FOREIGN for project in result["projects"]) else {})
-    lines = table(list(columns), [[cell(project) for cell in columns.values()] for project in result["projects"]])
+    home = home_of(result)
+    columns = dict(COLUMNS)
+    columns |= GIT_COLUMNS if any("vcs" in project for project in result["projects"]) else {}
+    columns |= OWNER_COLUMN if any(project["relation"] == FOREIGN for project in result["projects"]) else {}
+    rows = [[shorten_home(cell(project), home) for cell in columns.values()] for project in result["projects"]]
+    titles, *cells = (GAP.join(row).rstrip() for row in fitted_table(list(columns), rows, mode.width))
+    lines = [Line("head", titles), *(Line("out", text) for text in cells)]
     for project in result["projects"]:
         if project["problem"] and (project["relation"] != FOREIGN or project["registered"]):
             lines.append(Line("warning", f"{project['name']}: {sentence(project['problem'])}"))
@@ -174,28 +184,33 @@ def project_state(project: ProjectSummary) -> str:
 
 
 def last_sync_text(project: ProjectSummary) -> str:
-    """Return the time of the last backup as text; nothing is known about that of another user."""
-    if project["relation"] == FOREIGN:
-        return ""
-    return (project["last_sync"] or "never") if project["backup"] else "no backup"
+    """Return the age of the last backup as text; nothing is known about that of another user."""
+    return "" if project["relation"] == FOREIGN else synced_text(project)
 
 
 FOREIGN = "foreign"
 RENAMED = "renamed"
 NOTES = {RENAMED: "renamed from {}", "copy": "copy of {}", "adoptable": "not adopted", FOREIGN: "another user's"}
 """Notes about containers that are not the user's own, with their origin, by relation."""
-COLUMNS: dict[str, Callable[[ProjectSummary], str]] = {
-    "NAME": lambda project: str(project["name"]),
-    "STATE": project_state,
-    "REPO": lambda project: (
+COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
+    Column("NAME", min_width=10, is_last=True): lambda project: str(project["name"]),
+    Column("STATE", min_width=9, is_last=True): project_state,
+    Column("REPO", min_width=14, keep_end=True): lambda project: (
         str(project["repo"]) if project["repo_exists"] or project["relation"] == FOREIGN else f"{project['repo']} (missing)"
     ),
-    "IMAGE": lambda project: str(project["image"]),
-    "PROFILES": lambda project: ",".join(project["profiles"]),
-    "LAST SYNC": last_sync_text,
+    Column("IMAGE", min_width=10, is_optional=True): lambda project: str(project["image"]),
+    Column("PROFILES", min_width=10, is_optional=True): lambda project: ",".join(project["profiles"]),
+    Column("LAST SYNC"): last_sync_text,
 }
-"""Columns of ``list``: title, and the cell for a project of the result of ``repoman_project_info``."""
-OWNER_COLUMN: dict[str, Callable[[ProjectSummary], str]] = {"OWNER": lambda project: project["owner"] or "unknown"}
+"""Columns of ``list``, and the cell for a project of the result of ``repoman_project_info``."""
+GIT_COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
+    Column("BRANCH", min_width=8): lambda project: branch_text(project["vcs"]) if project.get("vcs") else "",
+    Column("CHANGES", min_width=9): lambda project: changes_text(project["vcs"]) if project.get("vcs") else "",
+}
+"""Columns of ``list --git``."""
+OWNER_COLUMN: dict[Column, Callable[[ProjectSummary], str]] = {
+    Column("OWNER", min_width=7, is_last=True): lambda project: project["owner"] or "unknown"
+}
 """A column of ``list --all-users``."""
 VIEWS: Views = {
     "setup": render_setup,

@@ -63,11 +63,16 @@ class ChangedProject(Failure, Steps):
     suggestions: list[str]
 
 
-class ProjectResult(TypedDict):
+class AccountResult(TypedDict):
+    """The part of a result that names the user it is for; a prediction may lack it."""
+
+    account: NotRequired[dict[str, Any]]
+
+
+class ProjectResult(AccountResult):
     """The result of ``repoman_project``."""
 
     projects: list[ChangedProject]
-    account: dict[str, Any]
     socket: str
 
 
@@ -87,13 +92,15 @@ class ProjectSummary(TypedDict):
     image: str
     profiles: list[str]
     last_sync: str
+    sync_age: float | None
     backup: bool
     problem: str
     stale_mount: NotRequired[bool]
     hints: list[str]
+    vcs: NotRequired[RepositoryStatus | None]
 
 
-class ListResult(TypedDict):
+class ListResult(AccountResult):
     """The result of ``repoman_project_info``."""
 
     projects: list[ProjectSummary]
@@ -159,15 +166,14 @@ class ProjectStatus(ProjectSummary):
     """A project in the result of ``repoman_project_info`` with its details."""
 
     addresses: list[str]
-    vcs: RepositoryStatus | None
     profile_drift: list[str]
     profiles_missing: list[str]
     missing_sources: list[MissingSource]
     differences: list[str]
-    sync_age: float | None
     left_out: NotRequired[LeftOut | None]
     overlaps: NotRequired[list[MountOverlap]]
     notes: NotRequired[list[str]]
+    security_notes: NotRequired[list[str]]
 
 
 class AddressStatus(TypedDict):
@@ -216,7 +222,7 @@ class HostStatus(TypedDict):
     unverified: NotRequired[list[UnverifiedRepository]]
 
 
-class StatusResult(TypedDict):
+class StatusResult(AccountResult):
     """The result of ``repoman_project_info`` with details."""
 
     time: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 
 from repoman import completion
 from repoman.cli import targets
@@ -17,6 +18,17 @@ from repoman.playbook import Playbook, version
 def run_playbook(playbook: Playbook, options: Namespace) -> int:
     """Run the playbook."""
     return playbook.run().exit_code
+
+
+def run_status(playbook: Playbook, options: Namespace) -> int:
+    """Run the playbook, and show a report that is longer than the screen with a pager."""
+    playbook = replace(playbook, details=bool(options.names or options.all))
+    if playbook.json or playbook.verbosity or not sys.stdout.isatty():
+        return playbook.run().exit_code
+    from repoman import pager
+
+    with pager.Paged():
+        return playbook.run().exit_code
 
 
 def run_setup(playbook: Playbook, options: Namespace) -> int:

@@ -71,7 +71,7 @@ def new_variables(options: Namespace) -> Variables:
 
 def list_variables(options: Namespace) -> Variables:
     """Return the variables of ``list``."""
-    return {"repoman_all_users": True} if options.all_users else {}
+    return ({"repoman_all_users": True} if options.all_users else {}) | ({"repoman_list_vcs": True} if options.git else {})
 
 
 def shell_path(options: Namespace, path: str) -> str:
@@ -93,7 +93,12 @@ def remove_variables(options: Namespace) -> Variables:
 
 
 def status_variables(options: Namespace) -> Variables:
-    """Return the variables of ``status``."""
+    """Return the variables of ``status``.
+
+    :raises CliError: both names and ``--all``.
+    """
+    if options.names and options.all:
+        raise CliError("--all shows every project; status takes no names with it.", "repoman status --all", exit_code=USAGE)
     return {"repoman_project_names": container_names(options, "status", options.names)} if options.names else {}
 
 

@@ -103,21 +103,28 @@ VERBS = (
     ),
     Verb(
         "list",
-        "[--all-users]",
+        "[--git] [--all-users]",
         "show the projects and their containers",
-        examples=("repoman list", "repoman list --json"),
-        arguments=(flag("--all-users", help="also show containers that repoman made for other users"),),
+        examples=("repoman list", "repoman list --git", "repoman list --json"),
+        arguments=(
+            flag("--git", help="also show the branch and uncommitted changes of each repository"),
+            flag("--all-users", help="also show containers that repoman made for other users"),
+        ),
+        about="A terminal of more than 80 columns shows more.",
         variables=variables.list_variables,
     ),
     Verb(
         "status",
-        "[NAME…]",
-        "show the state of the host, containers, repositories and backup",
-        examples=("repoman status", "repoman status isurus", "repoman status --json"),
-        arguments=(names("projects to show (default: all)"),),
-        about="Shows changes that are not committed, pushed or backed up, and differences from the\n"
-        "configuration. It runs nothing that a repository configures and uses no network.",
+        "[NAME…|--all]",
+        "show what needs you, and the state of the projects",
+        examples=("repoman status", "repoman status isurus", "repoman status --all"),
+        arguments=(names("projects to show in full"), flag("--all", help="show the host and all projects in full")),
+        about="Without arguments, shows a summary, what needs you with the command that fixes it, most\n"
+        "urgent first, and a line for each project. It runs nothing that a repository configures and\n"
+        "uses no network. What does not fit on the screen is shown with $REPOMAN_PAGER or $PAGER, or\n"
+        "else with less; if the variable is empty or 'cat', it is just printed.",
         variables=variables.status_variables,
+        run=actions.run_status,
     ),
     Verb(
         "doctor",

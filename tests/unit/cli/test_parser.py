@@ -38,6 +38,8 @@ PLAYBOOKS = [
     ("list -i a --forks 20", Playbook("list", inventory=("a",), forks=20)),
     ("status", Playbook("status")),
     ("status a b", Playbook("status", {"repoman_project_names": ["a", "b"]})),
+    ("list --git --all-users", Playbook("list", {"repoman_all_users": True, "repoman_list_vcs": True})),
+    ("status --all", Playbook("status")),
     ("doctor", Playbook("doctor")),
     ("setup", Playbook("setup")),
     ("setup --non-interactive", Playbook("setup")),
@@ -110,6 +112,7 @@ ERRORS = [
         ["repoman profile list", "repoman profile install --help"],
     ),
     ("profile show a b", "repoman profile show: 'b' is one argument too many.", ["repoman profile show --help"]),
+    ("status a --all", "--all shows every project; status takes no names with it.", ["repoman status --all"]),
     ("start a --all", "--all is every container; start takes no names with it.", ["repoman start --all"]),
     (
         "-i hosts -l web stop",

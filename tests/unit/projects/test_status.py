@@ -12,6 +12,7 @@ import sys
 from datetime import datetime, timezone
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import status
 
 
@@ -28,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects import st
 )
 def test_seconds_since(last: str, seconds: int | None) -> None:
     """A time of the registry, which may be edited by hand, becomes an age or ``None``."""
-    assert status.seconds_since(last, datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)) == seconds
+    assert seconds_since(last, datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)) == seconds
 
 
 def test_addresses() -> None:

@@ -98,7 +98,7 @@ class Run:
         self.callback = report.CallbackModule()
         self.screen = Screen(verbosity)
         self.callback._display = self.screen
-        self.callback._plugin_options = {"format": "text", "brief": False} | options
+        self.callback._plugin_options = {"format": "text", "brief": False, "details": False} | options
         path = report.PLAYBOOKS / f"{name}.yml" if name else "/home/me/site.yml"
         self.callback.v2_playbook_on_start(Start(str(path)))
         self.callback.v2_playbook_on_play_start(Start(hosts=list(hosts)))
@@ -447,6 +447,7 @@ class TestProjects:
             "image": "images:x",
             "profiles": ["default", "p"],
             "last_sync": "",
+            "sync_age": None,
             "backup": True,
             "unfinished": False,
             "registered": True,
@@ -457,20 +458,20 @@ class TestProjects:
             "problem": "",
         }
         other = line | {"name": "longer", "state": "missing", "repo": "/r", "repo_exists": False, "backup": False}
-        synced = line | {"name": "c", "repo": "/c", "profiles": [], "last_sync": "2026-01-01T00:00:00Z"}
-        assert told("list", {"projects": [line, other, synced]})[0] == [
-            "NAME     STATE     REPO              IMAGE      PROFILES    LAST SYNC",
-            "a        Running   /repos/a\\x1b[2J   images:x   default,p   never",
-            "longer   missing   /r (missing)      images:x   default,p   no backup",
-            "c        Running   /c                images:x               2026-01-01T00:00:00Z",
+        synced = line | {"name": "c", "repo": "/c", "profiles": [], "last_sync": "2026-01-01T00:00:00Z", "sync_age": 90000}
+        assert told("list", {"projects": [line, other, synced], "account": {"home": "/repos"}})[0] == [
+            "NAME    STATE    REPO          IMAGE     PROFILES   LAST SYNC",
+            "a       Running  ~/a\\x1b[2J    images:x  default,p  never",
+            "longer  missing  /r (missing)  images:x  default,p  no backup",
+            "c       Running  /c            images:x             1 day ago",
         ]
         half = line | {"repo": "/a", "unfinished": True, "problem": "/r/a.toml, line 1:\nno"}
         stray = line | {"name": "b", "repo": "/b", "registered": False}
         assert told("list", {"projects": [half, stray]}) == (
             [
-                "NAME   STATE                           REPO   IMAGE      PROFILES    LAST SYNC",
-                "a      unfinished                      /a     images:x   default,p   never",
-                "b      Running (not in the registry)   /b     images:x   default,p   never",
+                "NAME  STATE                          REPO  IMAGE     PROFILES   LAST SYNC",
+                "a     unfinished                     /a    images:x  default,p  never",
+                "b     Running (not in the registry)  /b    images:x  default,p  never",
             ],
             ["repoman: warning: a: /r/a.toml, line 1: no"],
             0,
@@ -478,17 +479,18 @@ class TestProjects:
 
     def test_list_of_containers_that_are_not_the_projects_own(self) -> None:
         """They are named for what they are, with the commands that take them back; another user's have a column, and no time of a backup."""
-        line = WELL | {"registered": False, "profiles": [], "problem": "p.", "hints": ["c   # r"]}
+        line = {key: value for key, value in WELL.items() if key != "vcs"}
+        line |= {"registered": False, "profiles": [], "problem": "p.", "hints": ["c   # r"]}
         changes: list[Data] = [{"relation": "renamed", "origin": "o"}, {"relation": "copy", "origin": "o"}, {"relation": "adoptable"}]
         out, err, code = told("list", {"projects": [line | change for change in changes]})
-        assert [row.split("   ")[1] for row in out[1:]] == ["Running (renamed from o)", "Running (copy of o)", "Running (not adopted)"]
+        assert [row.split("  ")[1] for row in out[1:]] == ["Running (renamed from o)", "Running (copy of o)", "Running (not adopted)"]
         assert (err, code) == (["repoman: warning: isurus: p.", "hint: c   # r"] * 3, 0)
         foreign = line | {"relation": "foreign", "owner": "bob", "repo_exists": False}
         out, err, _code = told("list", {"projects": [foreign, foreign | {"owner": ""}]})
         assert out == [
-            "NAME     STATE                      REPO            IMAGE      PROFILES   LAST SYNC   OWNER",
-            "isurus   Running (another user's)   /repos/isurus   images:x                          bob",
-            "isurus   Running (another user's)   /repos/isurus   images:x                          unknown",
+            "NAME    STATE                     REPO           IMAGE     LAST SYNC  OWNER",
+            "isurus  Running (another user's)  /repos/isurus  images:x             bob",
+            "isurus  Running (another user's)  /repos/isurus  images:x             unknown",
         ]
         assert err == []
         taken = foreign | {"registered": True, "state": "missing"}
@@ -496,7 +498,8 @@ class TestProjects:
 
     def test_status_of_a_host_where_all_is_well(self) -> None:
         """It takes a few lines, in columns."""
-        assert told("status", {"host": HOST, "projects": [WELL], "time": "2026-01-03T00:00:00Z"})[0] == [
+        home = {"home": "/repos"}
+        assert told("status", {"account": home, "host": HOST, "projects": [WELL], "time": "2026-01-03T00:00:00Z"}, details=True)[0] == [
             "host",
             "  Incus         6.0.4, project repoman",
             "  LAN address   192.0.2.1",
@@ -506,11 +509,11 @@ class TestProjects:
             "isurus",
             "  container     Running",
             "  address       10.0.0.2, fd00::2",
-            "  repository    /repos/isurus",
+            "  repository    ~/isurus",
             "  git           main; clean",
-            "  last commit   2026-01-02T00:00:00Z (1 day ago)",
+            "  last commit   1 day ago",
             "  profiles      default, p",
-            "  last sync     2026-01-02T22:00:00Z (2 hours ago)",
+            "  last sync     2 hours ago",
         ]
 
     @pytest.mark.parametrize(
@@ -539,21 +542,22 @@ class TestProjects:
             ({"skipped_mounts": ["/repos/shark/d"]}, "/repos/shark/d is a separate file system"),
             (
                 {"unverified": [{"path": "/repos/shark/d", "reason": "git is too\nold"}]},
-                "  not verified  /repos/shark/d is backed up but cannot be verified: git is too old",
+                "  not verified  /repos/shark/d is backed up but cannot be verified: git is too\n                old",
             ),
         ],
     )
     def test_status_of_a_host(self, change: Data, line: str) -> None:
         """What wants attention is said, with what mends it."""
-        lines = told("status", {"host": HOST | change, "projects": [], "time": "2026-01-03T00:00:00Z"})[0]
-        assert any(line in each for each in lines) and lines[-1] == "no projects yet; create one: repoman new NAME"
+        lines = told("status", {"host": HOST | change, "projects": [], "time": "2026-01-03T00:00:00Z"}, details=True)[0]
+        assert line in "\n".join(lines) and max(map(len, lines)) <= 80
+        assert lines[-1] == "no projects yet; create one: repoman new NAME"
 
     @pytest.mark.parametrize(
         ("change", "line"),
         [
             ({"state": "missing"}, "  container     missing; to create it: repoman new isurus"),
             ({"unfinished": True}, "  container     unfinished; to complete it: repoman new isurus"),
-            ({"registered": False}, "  container     Running (not in the registry); to register it: repoman new isurus"),
+            ({"registered": False}, "  container     Running (not in the registry); to register it:\n                repoman new isurus"),
             ({"repo_exists": False, "vcs": None}, "  repository    /repos/isurus (missing)"),
             ({"problem": "no\nway"}, "  problem       no way"),
             ({"relation": "copy", "origin": "o", "registered": False}, "  container     Running (copy of o)"),
@@ -564,7 +568,7 @@ class TestProjects:
             ({"differences": ["key k was changed"]}, "  differs       key k was changed"),
             (
                 {"left_out": {"skipped_mounts": ["/repos/isurus/d"], "exclude": [], "exclude_caches": False, "excluded": 0}},
-                "  not backed up /repos/isurus/d is a separate file system; to back it up: follow_mounts = true",
+                "  not backed up /repos/isurus/d is a separate file system; to back it up:\n                follow_mounts = true",
             ),
             (
                 {"left_out": {"skipped_mounts": [], "exclude": ["*.o", "b/"], "exclude_caches": True, "excluded": 3}},
@@ -572,7 +576,7 @@ class TestProjects:
             ),
             (
                 {"left_out": {"unverified": [{"path": "/repos/isurus/d", "reason": "git is too old"}]}},
-                "  not verified  /repos/isurus/d is backed up but cannot be verified: git is too old",
+                "  not verified  /repos/isurus/d is backed up but cannot be verified: git is too\n                old",
             ),
             ({"last_sync": "", "sync_age": None}, "  last sync     never"),
             ({"backup": False}, "  last sync     no backup"),
@@ -580,7 +584,8 @@ class TestProjects:
     )
     def test_status_of_a_project(self, change: Data, line: str) -> None:
         """What wants attention is said, with what mends it."""
-        assert line in told("status", {"host": HOST, "projects": [WELL | change], "time": "2026-01-03T00:00:00Z"})[0]
+        lines = told("status", {"host": HOST, "projects": [WELL | change], "time": "2026-01-03T00:00:00Z"}, details=True)[0]
+        assert f"\n{line}\n" in "\n".join([*lines, ""]) and max(map(len, lines)) <= 80
 
     @pytest.mark.parametrize(
         ("change", "line"),
@@ -609,14 +614,14 @@ class TestProjects:
     def test_status_of_a_repository(self, change: Data, line: str) -> None:
         """What is not committed and not pushed is said; names are escaped."""
         project = WELL | {"vcs": WELL["vcs"] | change}
-        assert line in told("status", {"host": HOST, "projects": [project], "time": "2026-01-03T00:00:00Z"})[0]
+        assert line in told("status", {"host": HOST, "projects": [project], "time": "2026-01-03T00:00:00Z"}, details=True)[0]
 
     def test_status_of_a_renamed_container(self) -> None:
         """Its project does not offer a new container, which would take the name."""
         missing = WELL | {"state": "missing", "addresses": []}
         other = WELL | {"name": "sand", "relation": "renamed", "origin": missing["name"], "registered": False}
         data = {"host": HOST, "projects": [missing, other], "time": "2026-01-03T00:00:00Z"}
-        lines = told("status", data)[0]
+        lines = told("status", data, details=True)[0]
         assert "  container     missing; its container is called sand now" in lines
         assert not any("repoman new" in line for line in lines)
 

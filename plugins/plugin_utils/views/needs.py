@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What needs somebody, in the output of status: who, what, and the command that fixes it, most urgent first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum, auto
+
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import (
+    escape_control_characters,
+    format_duration,
+    plural,
+    shorten,
+    shorten_home,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Line, sentence
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import FOREIGN, NOTES, RENAMED
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import work_text
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import HostStatus, ProjectStatus, StatusResult
+
+STALE_AFTER = 3 * 86400
+"""Seconds after which a backup is too old."""
+MAX_BACKUP_LINES = 3
+"""Projects without a recent backup that have a line each; more share one."""
+MAX_WHO, MIN_WHAT, MAX_COMMAND = 20, 24, 40
+"""Columns of a table of needs."""
+
+
+class Urgency(IntEnum):
+    """Kinds of needs, most urgent first. The table in the guide ``every_day`` has the same order."""
+
+    REPOSITORY_MISSING = auto()
+    DANGER = auto()
+    UNUSABLE = auto()
+    CONTAINER_MISSING = auto()
+    STALE_MOUNT = auto()
+    PROFILE_MISSING = auto()
+    BACKUP_TARGET = auto()
+    BACKUP_OLD = auto()
+    PROFILE_DRIFT = auto()
+    DIFFERENT = auto()
+    ADDRESS = auto()
+    WORK = auto()
+    """Changes that are not committed or pushed: shown last, without a command, and not counted."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A line of the output.
+
+    :param who: a project, or a part of the host.
+    :param what: what is wrong.
+    :param command: fixes it, or shows more; empty if there is nothing to fix.
+    :param names: the projects, if ``who`` is their number.
+    """
+
+    urgency: Urgency
+    who: str
+    what: str
+    command: str = ""
+    names: tuple[str, ...] = ()
+
+
+def all_needs(result: StatusResult, home: str) -> list[Need]:
+    """Return what needs somebody, most urgent first, otherwise in the order of the result.
+
+    :param home: directory to show as ``~``.
+    """
+    renamed = {project["origin"]: project["name"] for project in result["projects"] if project["relation"] == RENAMED}
+    needs = [*_host_needs(result["host"], home), *_backup_needs(result)]
+    for project in result["projects"]:
+        needs += _project_needs(project, renamed.get(project["name"], ""), home)
+    return sorted(needs, key=lambda need: need.urgency)
+
+
+def is_renamed_without_container(project: ProjectStatus, renamed_to: str) -> bool:
+    """Return whether the container of a project has another name now."""
+    return project["state"] == "missing" and bool(renamed_to)
+
+
+def _project_needs(project: ProjectStatus, renamed_to: str, home: str) -> Iterator[Need]:
+    name = project["name"]
+    details, create = f"repoman status {shell_word(name)}", f"repoman new {shell_word(name)}"
+    if not project["repo_exists"]:
+        yield Need(
+            Urgency.REPOSITORY_MISSING,
+            name,
+            "repository is missing",
+            f"repoman restore {shell_word(name)}" if project["last_sync"] else details,
+        )
+    for overlap in project.get("overlaps") or []:
+        other = overlap["writer"] if overlap["container"] == name else overlap["container"]
+        yield Need(Urgency.DANGER, name, f"mounts overlap with {'each other' if other == name else other}", details)
+    for note in project.get("security_notes") or []:
+        yield Need(Urgency.DANGER, name, shorten_home(sentence(note), home), details)
+    yield from _container_needs(project, renamed_to, home)
+    if project["profiles_missing"]:
+        missing = project["profiles_missing"]
+        command = f"repoman profile install {' '.join(shell_word(profile) for profile in missing)}"
+        label = "profile" if len(missing) == 1 else "profiles"
+        yield Need(Urgency.PROFILE_MISSING, name, f"{label} not installed: {', '.join(missing)}", command)
+    if project["differences"]:
+        differences = project["differences"]
+        text = differences[0] if len(differences) == 1 else f"{len(differences)} differences from its configuration"
+        yield Need(Urgency.DIFFERENT, name, shorten_home(text, home), create)
+    if project["vcs"] and (text := work_text(project["vcs"])):
+        yield Need(Urgency.WORK, name, shorten_home(text, home))
+
+
+def _container_needs(project: ProjectStatus, renamed_to: str, home: str) -> Iterator[Need]:
+    """Yield what is wrong with the container of a project."""
+    name, relation = project["name"], project["relation"]
+    details, create = f"repoman status {shell_word(name)}", f"repoman new {shell_word(name)}"
+    if project["unfinished"]:
+        yield Need(Urgency.UNUSABLE, name, "container is unfinished", create)
+    elif relation in NOTES or relation == "unmanaged":
+        what = NOTES[relation].format(project["origin"]) if relation in NOTES else "not made by repoman"
+        command = next((hint.split("   #")[0] for hint in project["hints"] if hint.startswith("repoman new ") and "--adopt" in hint), details)
+        yield Need(Urgency.UNUSABLE, name, f"container is {what}", command)
+    elif project["problem"]:
+        yield Need(Urgency.UNUSABLE, name, shorten_home(sentence(project["problem"]), home), details)
+    elif project["state"] != "missing" and not project["registered"]:
+        yield Need(Urgency.UNUSABLE, name, "project is not in the registry", create)
+    elif is_renamed_without_container(project, renamed_to):
+        yield Need(Urgency.CONTAINER_MISSING, name, f"container is called {renamed_to} now", f"repoman status {shell_word(renamed_to)}")
+    elif project["state"] == "missing" and project["repo_exists"]:
+        yield Need(Urgency.CONTAINER_MISSING, name, "container is missing", create)
+    if project.get("stale_mount") and project["repo_exists"]:
+        yield Need(Urgency.STALE_MOUNT, name, "container shows a deleted directory", create)
+
+
+def _host_needs(host: HostStatus, home: str) -> Iterator[Need]:
+    library, address = host["library"], host["lan_ip"]
+    for error in library["errors"]:
+        command = f"repoman profile show {shell_word(error['name'])}"
+        yield Need(Urgency.PROFILE_MISSING, "library", f"{error['name']}: {shorten_home(sentence(error['msg']), home)}", command)
+    for name in library["drift"]:
+        yield Need(Urgency.PROFILE_DRIFT, "library", f"{name} differs", f"repoman profile diff {shell_word(name)}")
+    if address["matches"] is False:
+        yield Need(Urgency.ADDRESS, "host", f"LAN address is {address['detected']} now", "repoman setup")
+
+
+def _backup_needs(result: StatusResult) -> Iterator[Need]:
+    """Yield what is wrong with the backup target; only if nothing is, the projects whose backup is old: no command helps them before."""
+    target = result["host"]["backup"]
+    if target["state"] != "ready":
+        mounted = f"findmnt --target {shell_word(target['path'])}"
+        what, command = {
+            "missing": ("target does not exist", mounted),
+            "unmarked": ("target has no marker of repoman", "repoman sync --init"),
+            "foreign": ("target belongs to another backup", "repoman doctor"),
+            "unreadable": ("target cannot be read", "repoman doctor"),
+            "unreachable": ("target does not answer", mounted),
+        }[target["state"]]
+        yield Need(Urgency.BACKUP_TARGET, "backup", what, command)
+        return
+    projects = [project for project in result["projects"] if project["backup"] and project["repo_exists"] and project["relation"] != FOREIGN]
+    never = [project["name"] for project in projects if project["sync_age"] is None]
+    old = {project["name"]: project["sync_age"] for project in projects if (project["sync_age"] or 0) > STALE_AFTER}
+    if len(never) > MAX_BACKUP_LINES:
+        yield Need(Urgency.BACKUP_OLD, plural(len(never), "project"), "never backed up", "repoman sync", tuple(never))
+    else:
+        yield from (Need(Urgency.BACKUP_OLD, name, "never backed up", f"repoman sync {shell_word(name)}") for name in never)
+    if len(old) > MAX_BACKUP_LINES:
+        what = f"not backed up for {format_duration(min(age or 0 for age in old.values()))} or more"
+        yield Need(Urgency.BACKUP_OLD, plural(len(old), "project"), what, "repoman sync", tuple(old))
+    else:
+        for name, age in old.items():
+            yield Need(Urgency.BACKUP_OLD, name, f"not backed up for {format_duration(age or 0)}", f"repoman sync {shell_word(name)}")
+
+
+def need_lines(needs: list[Need], width: int) -> list[Line]:
+    """Return the lines of needs, in columns. Texts are shortened, but no command: one that has no room stands on the next line.
+
+    :param width: columns that a line may take.
+    """
+    texts = [(escape_control_characters(need.who), escape_control_characters(need.what), need.command) for need in needs]
+    who_width = min(max((len(who) for who, _what, _command in texts), default=0), MAX_WHO + max(0, width - 80))
+    commands = [len(command) for _who, _what, command in texts if len(command) <= MAX_COMMAND]
+    room = width - who_width - 2 * len(GAP) - max(commands, default=0)
+    what_width = min(max((len(what) for _who, what, command in texts if command), default=0), max(MIN_WHAT, room))
+    lines = []
+    for need, (who, what, command) in zip(needs, texts, strict=True):
+        style = "out" if need.urgency == Urgency.WORK else "note"
+        start = shorten(who, who_width).ljust(who_width) + GAP
+        cell = shorten(what, what_width).ljust(what_width) + GAP
+        if not command:
+            lines.append(Line(style, start + shorten(what, width - len(start))))
+        elif len(start + cell + command) <= width:
+            lines.append(Line(style, start + cell + command))
+        else:
+            lines.append(Line(style, start + shorten(what, width - len(start))))
+            lines.append(Line(style, command if len(GAP + command) > width else GAP + command))
+    return lines
