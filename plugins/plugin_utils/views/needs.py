@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
     shorten_home,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Line, sentence
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, STANDARD_WIDTH, Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import FOREIGN, NOTES, RENAMED
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import work_text
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import HostStatus, ProjectStatus, StatusResult
@@ -77,6 +77,11 @@ def all_needs(result: StatusResult, home: str) -> list[Need]:
     return sorted(needs, key=lambda need: need.urgency)
 
 
+def fitting(command: str, shorter: str) -> str:
+    """Return a command, or a shorter one if it is longer than a line."""
+    return command if len(command) <= STANDARD_WIDTH else shorter
+
+
 def is_renamed_without_container(project: ProjectStatus, renamed_to: str) -> bool:
     """Return whether the container of a project has another name now."""
     return project["state"] == "missing" and bool(renamed_to)
@@ -100,7 +105,7 @@ def _project_needs(project: ProjectStatus, renamed_to: str, home: str) -> Iterat
     yield from _container_needs(project, renamed_to, home)
     if project["profiles_missing"]:
         missing = project["profiles_missing"]
-        command = f"repoman profile install {' '.join(shell_word(profile) for profile in missing)}"
+        command = fitting(f"repoman profile install {' '.join(shell_word(profile) for profile in missing)}", details)
         label = "profile" if len(missing) == 1 else "profiles"
         yield Need(Urgency.PROFILE_MISSING, name, f"{label} not installed: {', '.join(missing)}", command)
     if project["differences"]:
@@ -119,8 +124,8 @@ def _container_needs(project: ProjectStatus, renamed_to: str, home: str) -> Iter
         yield Need(Urgency.UNUSABLE, name, "container is unfinished", create)
     elif relation in NOTES or relation == "unmanaged":
         what = NOTES[relation].format(project["origin"]) if relation in NOTES else "not made by repoman"
-        command = next((hint.split("   #")[0] for hint in project["hints"] if hint.startswith("repoman new ") and "--adopt" in hint), details)
-        yield Need(Urgency.UNUSABLE, name, f"container is {what}", command)
+        adoption = next((hint.split("   #")[0] for hint in project["hints"] if relation == "adoptable"), details)
+        yield Need(Urgency.UNUSABLE, name, f"container is {what}", fitting(adoption, details))
     elif project["problem"]:
         yield Need(Urgency.UNUSABLE, name, shorten_home(sentence(project["problem"]), home), details)
     elif project["state"] != "missing" and not project["registered"]:
@@ -136,10 +141,11 @@ def _container_needs(project: ProjectStatus, renamed_to: str, home: str) -> Iter
 def _host_needs(host: HostStatus, home: str) -> Iterator[Need]:
     library, address = host["library"], host["lan_ip"]
     for error in library["errors"]:
-        command = f"repoman profile show {shell_word(error['name'])}"
+        command = fitting(f"repoman profile show {shell_word(error['name'])}", "repoman profile list")
         yield Need(Urgency.PROFILE_MISSING, "library", f"{error['name']}: {shorten_home(sentence(error['msg']), home)}", command)
     for name in library["drift"]:
-        yield Need(Urgency.PROFILE_DRIFT, "library", f"{name} differs", f"repoman profile diff {shell_word(name)}")
+        command = fitting(f"repoman profile diff {shell_word(name)}", "repoman profile list")
+        yield Need(Urgency.PROFILE_DRIFT, "library", f"{name} differs", command)
     if address["matches"] is False:
         yield Need(Urgency.ADDRESS, "host", f"LAN address is {address['detected']} now", "repoman setup")
 
@@ -148,7 +154,7 @@ def _backup_needs(result: StatusResult) -> Iterator[Need]:
     """Yield what is wrong with the backup target; only if nothing is, the projects whose backup is old: no command helps them before."""
     target = result["host"]["backup"]
     if target["state"] != "ready":
-        mounted = f"findmnt --target {shell_word(target['path'])}"
+        mounted = fitting(f"findmnt --target {shell_word(target['path'])}", "repoman doctor")
         what, command = {
             "missing": ("target does not exist", mounted),
             "unmarked": ("target has no marker of repoman", "repoman sync --init"),
@@ -179,7 +185,7 @@ def need_lines(needs: list[Need], width: int) -> list[Line]:
     :param width: columns that a line may take.
     """
     texts = [(escape_control_characters(need.who), escape_control_characters(need.what), need.command) for need in needs]
-    who_width = min(max((len(who) for who, _what, _command in texts), default=0), MAX_WHO + max(0, width - 80))
+    who_width = min(max((len(who) for who, _what, _command in texts), default=0), MAX_WHO + max(0, width - STANDARD_WIDTH))
     commands = [len(command) for _who, _what, command in texts if len(command) <= MAX_COMMAND]
     room = width - who_width - 2 * len(GAP) - max(commands, default=0)
     what_width = min(max((len(what) for _who, what, command in texts if command), default=0), max(MIN_WHAT, room))

@@ -107,7 +107,7 @@ VERBS = (
         "show the projects and their containers",
         examples=("repoman list", "repoman list --git", "repoman list --json"),
         arguments=(
-            flag("--git", help="also show the branch and uncommitted changes of each repository"),
+            flag("--git", help="also show branches and uncommitted changes"),
             flag("--all-users", help="also show containers that repoman made for other users"),
         ),
         about="A terminal of more than 80 columns shows more.",

@@ -1,0 +1,286 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The overview of status: the summary, what needs somebody, and a line for each project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import STALE_AFTER, Urgency
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
+
+Data = dict[str, Any]
+LONG = "x" * 63
+VCS: Data = {
+    "kind": "git",
+    "branch": "main",
+    "bookmark": "",
+    "commit": "0123456789abcdef",
+    "detached": False,
+    "bare": False,
+    "staged": 0,
+    "unstaged": 0,
+    "conflicts": 0,
+    "untracked": 0,
+    "upstream": "origin/main",
+    "ahead": 0,
+    "behind": 0,
+    "last_commit": "2026-01-02T00:00:00Z",
+    "problem": "",
+}
+HOST: Data = {
+    "incus_version": "6.0.4",
+    "incus_project": "repoman",
+    "lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.1", "interface": "br0", "matches": True},
+    "library": {"profiles": 3, "installed": 2, "drift": [], "errors": []},
+    "backup": {"path": "/home/me/backup", "state": "ready", "detail": "", "free": 1 << 40},
+}
+
+
+def project(name: str = "isurus", **more: Any) -> Data:
+    """Return a project that needs nobody."""
+    return {
+        "name": name,
+        "state": "Running",
+        "unfinished": False,
+        "registered": True,
+        "relation": "own",
+        "owner": "me",
+        "origin": "",
+        "hints": [],
+        "repo": f"/home/me/repos/{name}",
+        "repo_exists": True,
+        "image": "images:x",
+        "profiles": ["default"],
+        "last_sync": "2026-01-02T22:00:00Z",
+        "sync_age": 720,
+        "backup": True,
+        "problem": "",
+        "addresses": [],
+        "profile_drift": [],
+        "profiles_missing": [],
+        "missing_sources": [],
+        "differences": [],
+        "vcs": VCS,
+    } | more
+
+
+def page(*projects: Data, width: int = 80, details: bool = False, **host: Any) -> list[str]:
+    """Return the lines of status; none has more columns than ``width``."""
+    account = {"home": "/home/me"}
+    result = {"host": HOST | host, "projects": list(projects), "time": "2026-01-03T00:00:00Z", "account": account}
+    lines = [line.render() for line in render("status", result, False, Mode(width=width, details=details)).lines]
+    assert [line for line in lines if len(line) > width] == []
+    return lines
+
+
+def needs(*projects: Data, **more: Any) -> list[str]:
+    """Return the lines of what needs somebody, with single spaces between columns."""
+    lines = page(*projects, **more)
+    section = lines[lines.index("") + 1 :]
+    return [" ".join(line.split()) for line in section[: section.index("")]] if "" in section else []
+
+
+def test_page() -> None:
+    """The summary, the backup, what needs somebody with its command, unsaved work without one, and a line for each project."""
+    lines = page(
+        project("lamna", state="Stopped", differences=["key a was changed"], vcs=VCS | {"branch": "a-rather-long-branch", "untracked": 1}),
+        project("isurus", vcs=VCS | {"staged": 1, "unstaged": 1, "ahead": 2}),
+        project("gone", repo_exists=False, vcs=None),
+        library={"profiles": 3, "installed": 2, "drift": ["dotfiles"], "errors": []},
+    )
+    assert lines == [
+        "3 projects: 2 running, 1 stopped, 2 with changes; 3 need you",
+        "backup: 12 minutes ago to ~/backup, 1.1 TB free",
+        "",
+        "gone     repository is missing  repoman restore gone",
+        "library  dotfiles differs       repoman profile diff dotfiles",
+        "lamna    key a was changed      repoman new lamna",
+        "lamna    a-rather-long-branch: 1 untracked",
+        "isurus   main: 1 staged, 1 changed, 2 ahead",
+        "",
+        "lamna   stopped  a-rather-long-branch  1 untracked         synced 12 minutes ago",
+        "isurus  running  main                  2 changed, 2 ahead  synced 12 minutes ago",
+        "gone    running                        missing             synced 12 minutes ago",
+    ]
+
+
+def test_all_is_well() -> None:
+    """There is no section of what needs somebody; an optional source that does not exist is not a need."""
+    missing = [{"device": "d", "source": "/x"}]
+    assert page(project(missing_sources=missing)) == [
+        "1 project: 1 running",
+        "backup: 12 minutes ago to ~/backup, 1.1 TB free",
+        "",
+        "isurus  running  main  clean  synced 12 minutes ago",
+    ]
+    lines = page(project(missing_sources=missing), details=True)
+    assert "  skipped       /x does not exist (device d)" in lines
+
+
+BACKUP_OLD = "isurus not backed up for 4 days repoman sync isurus"
+OVERLAP = {"container": "sand", "device": "d", "source": "/s", "writer": "isurus", "directory": "/d", "msg": "m", "hints": []}
+ORDER: list[tuple[Urgency, Data, Data, str]] = [
+    (Urgency.REPOSITORY_MISSING, {"repo_exists": False, "vcs": None}, {}, "isurus repository is missing repoman restore isurus"),
+    (Urgency.DANGER, {"overlaps": [OVERLAP]}, {}, "isurus mounts overlap with sand repoman status isurus"),
+    (Urgency.UNUSABLE, {"unfinished": True}, {}, "isurus container is unfinished repoman new isurus"),
+    (Urgency.CONTAINER_MISSING, {"state": "missing"}, {}, "isurus container is missing repoman new isurus"),
+    (Urgency.STALE_MOUNT, {"stale_mount": True}, {}, "isurus container shows a deleted directory repoman new isurus"),
+    (Urgency.PROFILE_MISSING, {"profiles_missing": ["p", "q"]}, {}, "isurus profiles not installed: p, q repoman profile install p q"),
+    (
+        Urgency.BACKUP_TARGET,
+        {},
+        {"backup": {"path": "/b", "state": "missing", "detail": "", "free": None}},
+        "backup target does not exist findmnt --target /b",
+    ),
+    (Urgency.BACKUP_OLD, {"sync_age": 345600}, {}, BACKUP_OLD),
+    (
+        Urgency.PROFILE_DRIFT,
+        {},
+        {"library": {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}},
+        "library p differs repoman profile diff p",
+    ),
+    (Urgency.DIFFERENT, {"differences": ["a", "b"]}, {}, "isurus 2 differences from its configuration repoman new isurus"),
+    (
+        Urgency.ADDRESS,
+        {},
+        {"lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.2", "interface": "br0", "matches": False}},
+        "host LAN address is 192.0.2.2 now repoman setup",
+    ),
+    (Urgency.WORK, {"vcs": VCS | {"unstaged": 2}}, {}, "isurus main: 2 changed"),
+]
+"""Each kind of need, with the change of a project or of the host that causes it, and its line."""
+
+
+def test_each_kind_of_need_is_tested() -> None:
+    """In their order."""
+    assert [urgency for urgency, _project, _host, _line in ORDER] == list(Urgency)
+
+
+@pytest.mark.parametrize(("change", "host", "line"), [(change, host, line) for _urgency, change, host, line in ORDER])
+def test_need(change: Data, host: Data, line: str) -> None:
+    """A need has one line, with the command."""
+    assert needs(project(**change), **host) == [line]
+
+
+@pytest.mark.parametrize("index", range(len(ORDER) - 1))
+def test_order(index: int) -> None:
+    """The more urgent need is first, whatever the order of the projects."""
+    (_first, change, host, line), (_second, other_change, other_host, other_line) = ORDER[index : index + 2]
+    other = project("lamna", **other_change)
+    expected = [line] if other_line == BACKUP_OLD else [line, other_line.replace("isurus", "lamna")]  # see test_backup_target
+    assert needs(other, project(**change), **host, **other_host) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"repo_exists": False, "last_sync": "", "sync_age": None, "vcs": None}, "isurus repository is missing repoman status isurus"),
+        ({"relation": "foreign", "registered": True, "problem": "p."}, "isurus container is another user's repoman status isurus"),
+        ({"relation": "unmanaged", "problem": "p."}, "isurus container is not made by repoman repoman status isurus"),
+        (
+            {"relation": "adoptable", "problem": "p.", "hints": ["repoman new isurus --adopt   # takes it over"]},
+            "isurus container is not adopted repoman new isurus --adopt",
+        ),
+        ({"problem": "no\nway", "hints": ["x"]}, "isurus no way repoman status isurus"),
+        ({"problem": "/home/me/x: no"}, "isurus ~/x: no repoman status isurus"),
+        ({"registered": False}, "isurus project is not in the registry repoman new isurus"),
+        ({"overlaps": [OVERLAP | {"container": "isurus"}]}, "isurus mounts overlap with each other repoman status isurus"),
+        ({"overlaps": [OVERLAP | {"container": "isurus", "writer": "a"}]}, "isurus mounts overlap with a repoman status isurus"),
+        ({"security_notes": ["root\nwas here"]}, "isurus root was here repoman status isurus"),
+        ({"last_sync": "", "sync_age": None}, "isurus never backed up repoman sync isurus"),
+        ({"vcs": VCS | {"problem": "git did not answer"}}, "isurus git: git did not answer"),
+        ({"vcs": VCS | {"kind": "hg", "bookmark": "b", "ahead": 1}}, "isurus b: 1 not public"),
+        ({"vcs": VCS | {"detached": True, "branch": "", "untracked": 1}}, "isurus detached at 0123456789ab: 1 untracked"),
+    ],
+)
+def test_more_needs(change: Data, line: str) -> None:
+    """Each has a command that works as it stands."""
+    assert needs(project(**change)) == [line]
+
+
+def test_command_of_a_renamed_container() -> None:
+    """A new container would take the old name."""
+    renamed = project("sand", relation="renamed", origin="isurus", registered=False, problem="p.")
+    lines = needs(project(state="missing"), renamed)
+    assert "isurus container is called sand now repoman status sand" in lines and not any("repoman new" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ("unmarked", "backup target has no marker of repoman repoman sync --init"),
+        ("foreign", "backup target belongs to another backup repoman doctor"),
+        ("unreadable", "backup target cannot be read repoman doctor"),
+        ("unreachable", "backup target does not answer findmnt --target /b"),
+    ],
+)
+def test_backup_target(state: str, line: str) -> None:
+    """Nothing can be backed up before it is there, so old backups are not named, too; the line about the backup has no free space."""
+    backup = {"path": "/b", "state": state, "detail": "", "free": None}
+    assert needs(project(sync_age=None), backup=backup) == [line]
+    assert page(project(sync_age=None, last_sync=""), backup=backup)[1] == "backup: none yet to /b"
+
+
+def test_age_of_backups() -> None:
+    """Up to the limit it is no need, nor for a project without backup; many old backups share a line but are counted."""
+    assert needs(project(sync_age=STALE_AFTER), project("a", backup=False, sync_age=None)) == []
+    names = ["a", "b", "c", "d"]
+    never = [project(name, sync_age=None, last_sync="") for name in names]
+    assert needs(*never[:3])[2:] == ["c never backed up repoman sync c"]
+    assert needs(*never) == ["4 projects never backed up repoman sync"] and page(*never)[0].endswith("; 4 need you")
+    old = [project(name, sync_age=86400 * (4 + index)) for index, name in enumerate(names)]
+    assert needs(*old) == ["4 projects not backed up for 4 days or more repoman sync"]
+
+
+def test_library_errors() -> None:
+    """A template that cannot be used."""
+    library = {"profiles": 1, "installed": 1, "drift": [], "errors": [{"name": "p", "msg": "no\nway"}]}
+    assert needs(project(), library=library) == ["library p: no way repoman profile show p"]
+
+
+def test_long_names_fit() -> None:
+    """Texts are shortened, commands are not: one without room stands on the next line, complete. Names are shortened last."""
+    vcs = VCS | {"branch": "feature/" + LONG, "conflicts": 1, "staged": 20, "untracked": 300, "ahead": 4}
+    lines = page(
+        project(LONG, repo_exists=False, relation="copy", origin=LONG, problem="p." + LONG, vcs=vcs, profiles_missing=[LONG]),
+        backup={"path": "/" + "y" * 90, "state": "ready", "detail": "", "free": 1},
+    )
+    assert f"repoman restore {LONG}" in [line.strip() for line in lines]
+    assert lines[1].startswith("backup: 12 minutes ago to …yyy") and lines[1].endswith("yyy, 1 B free")
+    assert lines[-1].split()[1] == "running" and "…" in lines[-1] and lines[-1].endswith("synced 12 minutes ago")
+    normal = page(project("kernel-patches", vcs=VCS | {"branch": "feature/long-branch-name-of-somebody"}))[-1]
+    assert normal == "kernel-patches  running  feature/long-branch-name…  clean  synced 12 minutes ago"
+    wide = page(project(LONG, vcs=vcs), width=250)
+    assert f"{LONG}  running  feature/{LONG}  21 changed, 300 untracked, 4 ahead  synced 12 minutes ago" in wide
+
+
+def test_blocks_fit() -> None:
+    """With details, too: texts are wrapped below the label; a command stays on one line; a remark of a hint follows as a comment."""
+    hint = f"incus rename {'a' * 40} b   # {'remark ' * 10}"
+    lines = page(project("a" * 30, problem="word " * 30, hints=[hint], differences=["k"], repo="/" + "z" * 90), details=True)
+    start = lines.index(f"  problem       {'word ' * 12}word")
+    assert lines[start + 1].startswith("                word word")
+    index = lines.index(f"                incus rename {'a' * 40} b")
+    assert lines[index + 1].startswith("                # remark remark")
+    assert f"                to correct it: repoman new {'a' * 30}" in lines
+    unfinished = page(project("a" * 30, unfinished=True), details=True)
+    assert f"                repoman new {'a' * 30}" in unfinished
+
+
+def test_escapes() -> None:
+    """A branch cannot make the terminal obey, and its width counts as printed."""
+    assert page(project(vcs=VCS | {"branch": "x\x1b[31m\u202e", "unstaged": 1}))[-3:] == [
+        "isurus  x\\x1b[31m\\u202e: 1 changed",
+        "",
+        "isurus  running  x\\x1b[31m\\u202e  1 changed  synced 12 minutes ago",
+    ]
+
+
+def test_without_projects() -> None:
+    """The page is the host's."""
+    assert page()[0] == "host" and page()[-1] == "no projects yet; create one: repoman new NAME"
