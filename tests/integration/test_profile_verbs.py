@@ -358,3 +358,16 @@ def test_copy_shadows(ready: World, proxy: RecordingProxy) -> None:
     ready.repoman("profile", "copy", "dotfiles", "my-dots")
     assert ready.repoman("profile", "install", "my-llm", "my-dots").out.count("==> installed my-") == 2
     ready.refused("profile", "copy", "dotfiles", "a:b", code=2)
+
+
+def test_edit_shows_what_install_would_change(ready: World) -> None:
+    """After the edit: not installed; then the difference to the installed profile; then none. Each hint is the command that installs."""
+    ready.template("tiny", TINY)
+    first = ready.repoman("profile", "edit", "tiny", env={"EDITOR": "sed -i s/tiny/small/"})
+    assert first.out.endswith(f"==> wrote {ready.user_dir}/tiny.yml\ntiny is not installed\n")
+    assert first.err == "hint: repoman profile install tiny\n"
+    ready.install("tiny")
+    second = ready.repoman("profile", "edit", "tiny", env={"EDITOR": "sed -i s/small/large/"})
+    assert "-description: small\n+description: large\n" in second.out and second.err == "hint: repoman profile install tiny\n"
+    third = ready.repoman("profile", "edit", "tiny", env={"EDITOR": "sed -i s/large/small/"})
+    assert third.out.endswith("the installed profile is the same\n") and third.err == ""

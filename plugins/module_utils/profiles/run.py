@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,17 +15,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.names import 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
-from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts, get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.context import load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all, list_one, lookup
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.replaced import DIRECTORY
-from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, list_all, list_one, lookup
 
 TEXTS = ("raw", "rendered", "diff", "vendor_diff")
 """Options of ``repoman_profile_info`` that each add a text to a profile."""
@@ -50,7 +44,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     _check_options(params)
     predicts = check and params["predict"]
-    context = _load_context(params)
+    context = load_context(params)
     names = context.library.names() if params["all"] else list(dict.fromkeys(params["names"] or []))
     changes: Sequence[ProfileChange]
     warnings: list[str] = []
@@ -121,7 +115,7 @@ def info(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: nothing can be read. A template that does not exist or cannot be rendered has an ``error`` in the result.
     """
-    context = _load_context(params)
+    context = load_context(params)
     names, predict = params["names"], check and params["predict"]
     installed = _read_installed(context, predict) if _needs_incus(params) else None
     if names is None:
@@ -171,22 +165,3 @@ def _named(name: str, context: ProfileContext, installed: dict[str, Installed], 
             warn(error.as_check_mode_warning())
             return entry | {"error": error.message}
         return entry | {"error": error.message, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
-
-
-def _load_context(params: dict[str, Any]) -> ProfileContext:
-    """Return the context of a run, from the module's parameters."""
-    account = get_account(params["user"])
-    registry = store.load_or_none(account.expand(params["registry_path"] or store.default_path(account.home)))
-    client = incus.Client(incus.find_socket(params["socket"]), params["timeout"])
-    lan_ip = params.get("lan_ip") or (registry.lan_ip if registry else "")
-    logdir = account.expand((registry.defaults if registry else Defaults()).logdir)
-    return ProfileContext(
-        library=library_of(params, account),
-        host=HostFacts(lan_ip, account.name, account.home),
-        client=client,
-        account=account,
-        saved_dir=os.path.join(logdir, DIRECTORY),
-        record=InstallRecord(logdir, account),
-        registry=registry,
-        force=bool(params.get("force")),
-    )

@@ -119,6 +119,13 @@ def create_for_shell(playbook: Playbook, options: Namespace) -> int:
     shell.exec_repoman(["shell", "--create", *verbosity, *([options.word] if options.word else []), "--", *options.command])
 
 
+def edit_profile(playbook: Playbook, options: Namespace) -> int:
+    """Edit a template of the user's."""
+    from repoman import profile_edit
+
+    return profile_edit.run(options.name, options.diff)
+
+
 def print_completion(playbook: Playbook, options: Namespace) -> int:
     """Print the completion script of a shell, or with ``--names`` the names that it completes, one per line."""
     if options.names:

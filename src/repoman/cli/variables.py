@@ -9,6 +9,7 @@ A missing option gives no variable, so that the defaults of the roles and module
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -214,6 +215,22 @@ def profile_show_variables(options: Namespace) -> Variables:
 def profile_copy_variables(options: Namespace) -> Variables:
     """Return the variables of ``profile copy``."""
     return profile_variables(options) | ({} if options.new_name is None else {"repoman_profile_new_name": options.new_name})
+
+
+def profile_edit_variables(options: Namespace) -> Variables:
+    """Return the variables of ``profile edit``: none.
+
+    :raises CliError: an option that makes no sense for an editor on this host.
+    """
+    if options.inventory or options.limit:
+        raise CliError(
+            "profile edit works on this host only.", f"ssh to that host, then: repoman profile edit {options.name}", exit_code=USAGE
+        )
+    for option in ("json", "check"):
+        if getattr(options, option):
+            hint = "repoman profile show --json --raw" if option == "json" else "repoman profile diff"
+            raise CliError(f"profile edit has no --{option}.", f"{hint} {shlex.quote(options.name)}", exit_code=USAGE)
+    return {}
 
 
 def profile_diff_variables(options: Namespace) -> Variables:

@@ -319,6 +319,18 @@ VERBS = (
         "An existing file is not replaced. To use the copy: repoman profile install NAME.",
         variables=variables.profile_copy_variables,
     ),
+    Verb(
+        "profile edit",
+        "NAME",
+        "edit a template of yours in your editor",
+        examples=("repoman profile edit dotfiles", "EDITOR='code --wait' repoman profile edit dotfiles"),
+        arguments=(name("profile of the library to edit", noun="profile"),),
+        about="Opens your file in $VISUAL or $EDITOR. A vendor template is copied first, and the copy is\n"
+        "kept if you change it. The file is written only if the template is valid; then it shows what\n"
+        "profile install would change.",
+        variables=variables.profile_edit_variables,
+        run=actions.edit_profile,
+    ),
 )
 VERBS_BY_WORDS = {verb.words: verb for verb in VERBS}
 GROUPS = {"profile": "profiles: templates that are rendered for this host and installed into Incus"}

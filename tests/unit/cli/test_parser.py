@@ -100,7 +100,7 @@ ERRORS = [
     ("list -i=", "--inventory must not be empty.", ["repoman list --help"]),
     ("new a --image=", "--image must not be empty.", ["repoman new --help"]),
     ("zzz", "there is no verb 'zzz'.", ["repoman --help"]),
-    ("profile", "profile needs a verb: list, install, diff, remove, show or copy.", ["repoman profile --help"]),
+    ("profile", "profile needs a verb: list, install, diff, remove, show, copy or edit.", ["repoman profile --help"]),
     ("profile instal a", "there is no verb 'profile instal'.", ["did you mean 'profile install'?", "repoman profile --help"]),
     ("list --jsn", "repoman list has no option --jsn.", ["did you mean '--json'?", "repoman list --help"]),
     ("--jsn list", "repoman has no option --jsn.", ["did you mean '--json'?", "repoman --help"]),
