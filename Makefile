@@ -25,7 +25,7 @@ LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
 PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs changelog machine newest venv install uninstall clean
+.PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs docs-reference changelog machine newest venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,6 +59,9 @@ docs: venv ## build the documentation site in .dev/docs/html
 
 picture: machine venv ## record the first steps as the picture of the README
 	@scripts/picture
+
+docs-reference: venv ## write the reference of the command and the registry, and the man page
+	$(BIN)/python scripts/write_reference.py
 
 changelog: venv ## write CHANGELOG.md from changelogs/fragments
 	@scripts/changelog

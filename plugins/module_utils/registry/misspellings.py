@@ -10,20 +10,19 @@ A registry may hold tables and keys of the user's own, so an unknown name is a w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults, Project
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import keys
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table
 
 TABLES = {
-    "repoman": ("schema", "output"),
-    "host": ("lan_ip",),
-    "defaults": (*(field.name for field in fields(Defaults)), "llm"),
+    "repoman": tuple(key.name for key in keys.REPOMAN),
+    "host": tuple(key.name for key in keys.HOST),
+    "defaults": (*(key.name for key in keys.DEFAULTS), "llm"),
 }
 """The keys of each table; ``llm`` is of schema 2."""
 PROJECT = "project"
-PROJECT_KEYS = tuple(field.name for field in fields(Project))
+PROJECT_KEYS = tuple(key.name for key in keys.PROJECT)
 
 
 def misspellings(root: Table) -> Iterator[str]:

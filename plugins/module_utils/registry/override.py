@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import check_file_name, suggestions
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.keys import OVERRIDE, PROTECTABLE, read_keys
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import read_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import read_toml
-
-PROTECTABLE = ("hooks", "config")
 
 
 def load_override(registry_path: str, name: str) -> ProjectSettings:
@@ -34,7 +33,7 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
             "an override has no [install] table",
             "install scripts are the project's own business: run them with 'repoman shell NAME -- ./install.sh'",
         )
-    allowed = {"repo", "image", "profiles", "backup", "protect", "sudo", "exclude", "exclude_caches", "follow_mounts", "config", "devices"}
+    allowed = {key.name for key in OVERRIDE}
     unknown = sorted(root.data.keys() - allowed)
     if unknown:
         raise root.error(
@@ -43,21 +42,13 @@ def load_override(registry_path: str, name: str) -> ProjectSettings:
             *suggestions(unknown, allowed),
             f"an override may hold {', '.join(sorted(allowed))}",
         )
-    protected = root.strings("protect", None)
-    for part in protected or ():
+    values = read_keys(root, OVERRIDE)
+    for part in values["protect"] or ():
         if part not in PROTECTABLE:
             raise root.error("protect", f"cannot protect {part!r}: it is one of {', '.join(PROTECTABLE)}")
     config, devices = root.table("config").scalars(), root.table("devices")
     return ProjectSettings(
-        repo=root.string("repo", None),
-        image=root.string("image", None),
-        profiles=root.strings("profiles", None),
-        backup=root.boolean("backup", None),
-        protect=protected,
-        sudo=root.boolean("sudo", None),
-        exclude=root.strings("exclude", None),
-        exclude_caches=root.boolean("exclude_caches", None),
-        follow_mounts=root.boolean("follow_mounts", None),
+        **values,
         config=_without_empty(config),
         devices={key: _without_empty(devices.table(key).scalars()) for key in devices.data},
         unset=tuple(key for key, value in config.items() if not value),

@@ -10,11 +10,12 @@ import copy
 import re
 from urllib.parse import urlsplit
 
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import keys
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.keys import read_keys
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.misspellings import misspellings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Defaults, Project, Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table, read_toml
 
-OUTPUTS = ("quiet", "verbose")
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
@@ -26,25 +27,13 @@ def parse(text: str, path: str) -> Registry:
     root = read_toml(text, path)
     schema = _schema(root.table("repoman"))
     root.data = migrate(root.data)
-    host, defaults = root.table("host"), root.table("defaults")
-    default = Defaults()
     return Registry(
         path=path,
         text=text,
         schema=schema,
-        output=root.table("repoman").choice("output", OUTPUTS),
-        lan_ip=host.string("lan_ip", ""),
-        defaults=Defaults(
-            repos_root=defaults.directory("repos_root", default.repos_root),
-            backup_root=defaults.directory("backup_root", default.backup_root),
-            logdir=defaults.directory("logdir", default.logdir),
-            incus_project=defaults.string("incus_project", default.incus_project),
-            default_image=defaults.string("default_image", default.default_image),
-            profiles=defaults.strings("profiles", default.profiles),
-            exclude=defaults.strings("exclude", default.exclude),
-            exclude_caches=defaults.boolean("exclude_caches", default.exclude_caches),
-            follow_mounts=defaults.boolean("follow_mounts", default.follow_mounts),
-        ),
+        output=read_keys(root.table("repoman"), keys.REPOMAN)["output"],
+        lan_ip=read_keys(root.table("host"), keys.HOST)["lan_ip"],
+        defaults=Defaults(**read_keys(root.table("defaults"), keys.DEFAULTS)),
         projects=_projects(root),
         warnings=tuple(misspellings(root)),
     )
@@ -88,18 +77,8 @@ def _projects(root: Table) -> dict[str, Project]:
             raise entry.error("name", "a [[project]] has no name")
         if name in projects:
             raise entry.error("name", f"two [[project]] tables are called {name!r}")
-        projects[name] = Project(
-            name=name,
-            repo=entry.string("repo", name),
-            image=entry.string("image", ""),
-            profiles=entry.strings("profiles", None),
-            created=entry.string("created", ""),
-            last_sync=entry.string("last_sync", ""),
-            backup=entry.boolean("backup", True),
-            exclude=entry.strings("exclude", None),
-            exclude_caches=entry.boolean("exclude_caches", None),
-            follow_mounts=entry.boolean("follow_mounts", None),
-        )
+        values = read_keys(entry, keys.PROJECT)
+        projects[name] = Project(**values | {"repo": name if values["repo"] is None else values["repo"]})
     return projects
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.verbs import GROUPS, VERBS, Verb
@@ -19,12 +20,40 @@ LINE_WIDTH = 80
 """Longest line of a usage text."""
 
 
-EPILOG = """\
-exit status:
-  0  done, or nothing to do            1  failed; 'profile diff', 'sync --verify': differences
-  2  wrong usage                       3  not found
-  4  conflict with the current state    130  interrupted
-"""
+@dataclass(frozen=True)
+class ExitCode:
+    """An exit code of the command.
+
+    :param code: the number.
+    :param short: for the help.
+    :param detail: for the reference.
+    """
+
+    code: int
+    short: str
+    detail: str
+
+
+EXIT_CODES = (
+    ExitCode(0, "done, or nothing to do", "Done, or nothing to do."),
+    ExitCode(
+        1, "failed; 'profile diff', 'sync --verify': differences", "Failed; for profile diff and sync --verify: there are differences."
+    ),
+    ExitCode(2, "wrong usage", "Wrong usage."),
+    ExitCode(3, "not found", "Not found: no registry, no such template or project, no address, an unreadable file."),
+    ExitCode(
+        4,
+        "conflict with the current state",
+        "Conflict with the current state: a profile that is not installed, a container that repoman did not create or that belongs to"
+        " another user, a project without a container for shell, another run on the same project, a refusal of the backup.",
+    ),
+    ExitCode(130, "interrupted", "Interrupted."),
+)
+
+
+def exit_status_lines() -> list[str]:
+    """Return the exit codes, one a line."""
+    return [f"{exit_code.code:>5}  {exit_code.short}" for exit_code in EXIT_CODES]
 
 
 def command_help() -> str:
@@ -43,7 +72,9 @@ def command_help() -> str:
             *columns([(argument.label, argument.help) for argument in GLOBAL_OPTIONS]),
             *columns([("-h, --help", "show this, or the help of a verb"), ("--version", "show the version")]),
             "",
-            EPILOG,
+            "exit status:",
+            *exit_status_lines(),
+            "",
             "example:",
             "  repoman setup",
             "  repoman profile install --all",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import keys
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
     Defaults,
     Project,
+    ProjectSettings,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
@@ -47,6 +50,16 @@ def test_every_schema_is_read_as_schema_3() -> None:
         backup=True,
     )
     assert list(three.projects) == ["one", "two", "three"]
+
+
+def test_tables_of_keys_are_those_of_the_data() -> None:
+    """Every field of the data is a key with a meaning, and the defaults are the same."""
+    assert [key.name for key in keys.DEFAULTS] == [field.name for field in fields(Defaults)]
+    assert [key.name for key in keys.PROJECT] == [field.name for field in fields(Project)]
+    assert {key.name for key in keys.OVERRIDE} == {field.name for field in fields(ProjectSettings)} - {"unset"}
+    assert all(key.default == getattr(Defaults(), key.name) for key in keys.DEFAULTS)
+    tables = (*keys.REPOMAN, *keys.HOST, *keys.DEFAULTS, *keys.PROJECT, *keys.OVERRIDE)
+    assert [key.name for key in tables if not key.meaning.endswith(".") or (key.default in (None, "") and not key.default_text)] == []
 
 
 def test_the_new_registry_is_the_one_the_specification_shows() -> None:
