@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -92,11 +93,13 @@ def show(text: str, command: str) -> bool:
     data = text.encode(getattr(sys.stdout, "encoding", None) or "utf-8", "backslashreplace")
     previous = signal.signal(signal.SIGINT, lambda _signum, _frame: None)  # not SIG_IGN, which the pager would inherit
     try:
-        with subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE, env={"LESS": LESS_OPTIONS, **os.environ}) as pager:
+        direct = command if re.search(r"[|&;()=]", command) else f"exec {command}"  # so that it is the process that is terminated
+        with subprocess.Popen(["/bin/sh", "-c", direct], stdin=subprocess.PIPE, env={"LESS": LESS_OPTIONS, **os.environ}) as pager:
             try:
                 pager.communicate(data)
             except BaseException:
                 pager.terminate()
+                pager.wait()
                 raise
     except OSError:
         return False
