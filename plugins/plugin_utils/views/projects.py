@@ -152,8 +152,7 @@ def render_list(result: ListResult, mode: Mode) -> Rendered:
     if not result["projects"]:
         return Rendered([Line("out", NO_PROJECTS)])
     home = home_of(result)
-    columns = dict(COLUMNS)
-    columns |= GIT_COLUMNS if any("vcs" in project for project in result["projects"]) else {}
+    columns = FIRST_COLUMNS | (GIT_COLUMNS if any("vcs" in project for project in result["projects"]) else {}) | COLUMNS
     columns |= OWNER_COLUMN if any(project["relation"] == FOREIGN for project in result["projects"]) else {}
     rows = [[shorten_home(cell(project), home) for cell in columns.values()] for project in result["projects"]]
     titles, *cells = (GAP.join(row).rstrip() for row in fitted_table(list(columns), rows, mode.width))
@@ -192,9 +191,11 @@ FOREIGN = "foreign"
 RENAMED = "renamed"
 NOTES = {RENAMED: "renamed from {}", "copy": "copy of {}", "adoptable": "not adopted", FOREIGN: "another user's"}
 """Notes about containers that are not the user's own, with their origin, by relation."""
-COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
+FIRST_COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
     Column("NAME", min_width=10, is_last=True): lambda project: str(project["name"]),
     Column("STATE", min_width=9, is_last=True): project_state,
+}
+COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
     Column("REPO", min_width=14, keep_end=True): lambda project: (
         str(project["repo"]) if project["repo_exists"] or project["relation"] == FOREIGN else f"{project['repo']} (missing)"
     ),
@@ -202,12 +203,12 @@ COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
     Column("PROFILES", min_width=10, is_optional=True): lambda project: ",".join(project["profiles"]),
     Column("LAST SYNC"): last_sync_text,
 }
-"""Columns of ``list``, and the cell for a project of the result of ``repoman_project_info``."""
+"""Columns of ``list`` after those, and the cell for a project of the result of ``repoman_project_info``."""
 GIT_COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
     Column("BRANCH", min_width=8): lambda project: branch_text(project["vcs"]) if project.get("vcs") else "",
-    Column("CHANGES", min_width=9): lambda project: changes_text(project["vcs"]) if project.get("vcs") else "",
+    Column("CHANGES", min_width=9, is_last=True): lambda project: changes_text(project["vcs"]) if project.get("vcs") else "",
 }
-"""Columns of ``list --git``."""
+"""Columns of ``list --git``, between the others, because columns are shortened from the right."""
 OWNER_COLUMN: dict[Column, Callable[[ProjectSummary], str]] = {
     Column("OWNER", min_width=7, is_last=True): lambda project: project["owner"] or "unknown"
 }

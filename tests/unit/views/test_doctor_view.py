@@ -41,6 +41,16 @@ def test_page() -> None:
     assert rendered.exit_code == 1 and not any(line.is_error for line in rendered.lines)
 
 
+def test_width() -> None:
+    """Messages use the width of the terminal; a hint that is too long has its remark on the next lines, as comments."""
+    check = result(("warn", LONG, [f"repoman {'x' * 50}   # {'remark ' * 5}"]))
+    narrow = [line.render() for line in render("doctor", check, False, Mode()).lines]
+    assert narrow[2:4] == [f"      hint: repoman {'x' * 50}", "      # remark remark remark remark remark"]
+    wide = [line.render() for line in render("doctor", check, False, Mode(width=200)).lines]
+    assert wide[:2] == [f"warn  {LONG}", f"      hint: repoman {'x' * 50}   # remark remark remark remark remark"]
+    assert max(map(len, narrow)) <= 80
+
+
 def test_all_is_well() -> None:
     """What did not occur is not counted; warnings alone are exit code 0."""
     well = render("doctor", result(("ok", "a", []), ("ok", "b", [])), False, Mode())

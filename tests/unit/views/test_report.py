@@ -18,7 +18,8 @@ from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.callback import report
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table, unified, use_color
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import PAST_TENSES
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import PAST_TENSES, Mode
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
 
 MODULE_UTILS = Path(__file__).parents[3] / "plugins/module_utils"
 Data = dict[str, Any]
@@ -477,6 +478,36 @@ class TestProjects:
             0,
         )
 
+    def test_list_fits(self) -> None:
+        """Columns are shortened, then left out, and names are shortened last; a wide terminal shows all."""
+        line = {key: value for key, value in WELL.items() if key != "vcs"}
+        line |= {"image": "images:ubuntu/26.04/cloud", "profiles": ["default", "dotfiles", "claude-share"]}
+        named = [line | {"name": name, "repo": f"/home/me/repos/{name}"} for name in ("isurus", "kernel-patches")]
+        data: Data = {"projects": named, "account": {"home": "/home/me"}}
+        assert told("list", data)[0] == [
+            "NAME            STATE    REPO                IMAGE       PROFILES    LAST SYNC",
+            "isurus          Running  ~/repos/isurus      images:ub…  default,d…  2 hours ago",
+            "kernel-patches  Running  …os/kernel-patches  images:ub…  default,d…  2 hours ago",
+        ]
+        long = line | {"name": "n" * 63, "repo": "/" + "r" * 90, "state": "Stopped", "registered": False}
+        assert [line.split()[0] for line in told("list", {"projects": [long]})[0]] == ["NAME", "n" * 39 + "…"]
+        assert max(len(line) for line in told("list", {"projects": [*named, long | {"relation": "foreign"}]})[0]) <= 80
+        wide = [line.render() for line in render("list", data, False, Mode(width=120)).lines]
+        assert wide[2].split() == [
+            *("kernel-patches", "Running", "~/repos/kernel-patches", "images:ubuntu/26.04/cloud", "default,dotfiles,claude-share"),
+            *("2", "hours", "ago"),
+        ]
+
+    def test_list_with_git(self) -> None:
+        """The branch and the number of changes of each repository; nothing for one that does not exist."""
+        lines = told("list", {"projects": [WELL, WELL | {"vcs": WELL["vcs"] | {"unstaged": 1, "ahead": 2}}, WELL | {"vcs": None}]})[0]
+        assert lines == [
+            "NAME    STATE    BRANCH  CHANGES             REPO           LAST SYNC",
+            "isurus  Running  main    clean               /repos/isurus  2 hours ago",
+            "isurus  Running  main    1 changed, 2 ahead  /repos/isurus  2 hours ago",
+            "isurus  Running                              /repos/isurus  2 hours ago",
+        ]
+
     def test_list_of_containers_that_are_not_the_projects_own(self) -> None:
         """They are named for what they are, with the commands that take them back; another user's have a column, and no time of a backup."""
         line = {key: value for key, value in WELL.items() if key != "vcs"}
@@ -805,6 +836,23 @@ class TestHosts:
             "repoman: error: c is unreachable: no route",
             "hint: ansible -i INVENTORY c -m ansible.builtin.ping -vvv   shows why",
         ]
+
+    def test_errors_stand_last(self) -> None:
+        """After the tables of all hosts, and after that of one: also if both streams go to the same place."""
+        for hosts in (("all",), ("localhost",)):
+            run = Run("list", hosts)
+            run.screen.err = run.screen.out
+            for name in ("a", "b") if hosts == ("all",) else ("localhost",):
+                line = WELL | {"problem": "p.", "hints": ["h"]}
+                run.callback.v2_runner_on_ok(Result(Task({"repoman_view": "list"}), Host(name), {"projects": [line], "warnings": ["w"]}))
+            texts = run.ends().screen.out
+            first = next(index for index, text in enumerate(texts) if text.startswith("repoman: "))
+            assert all(text.startswith(("repoman: ", "hint: ")) for text in texts[first:]), texts
+        failed = profile("b", "failed", msg="no.", hints=["h"], exit_code=1)
+        run = Run("profile_install")
+        run.screen.err = run.screen.out
+        run.callback.v2_runner_on_failed(Result(Task({"repoman_view": "profile_install"}), Host("localhost"), {"profiles": [failed, profile()]}))
+        assert run.screen.out == ["==> installed claude-share (source: vendor)", "repoman: error: no.", "hint: h"]
 
     def test_order_is_that_of_the_names(self) -> None:
         """Whichever host is done first."""
