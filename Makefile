@@ -22,7 +22,13 @@ TEST_TMP = $(shell scripts/fast-tmp)
 LARGE_PAGES = GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 PYTEST = env $(LARGE_PAGES) TEST_TMP="$(TEST_TMP)" TMPDIR="$(TEST_TMP)" $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
 LIB_DIR := $(DESTDIR)$(PREFIX)/lib/repoman
-PROFILES_DIR := $(DESTDIR)$(PREFIX)/share/repoman/profiles
+SHARE_DIR := $(DESTDIR)$(PREFIX)/share
+PROFILES_DIR := $(SHARE_DIR)/repoman/profiles
+# Where the shells look for completions, and man for its pages.
+BASH_COMPLETION := $(SHARE_DIR)/bash-completion/completions/repoman
+ZSH_COMPLETION := $(SHARE_DIR)/zsh/site-functions/_repoman
+FISH_COMPLETION := $(SHARE_DIR)/fish/vendor_completions.d/repoman.fish
+MAN_PAGE := $(SHARE_DIR)/man/man1/repoman.1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs docs-reference changelog machine newest venv install uninstall clean
@@ -85,7 +91,7 @@ $(VENV)/.done: pyproject.toml hatch_build.py scripts/dev-incus
 	scripts/retry $(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-install: ## install the command and the vendor profiles to PREFIX (/usr/local), under DESTDIR
+install: ## install the command, its man page and completions, and the vendor profiles to PREFIX (/usr/local), under DESTDIR
 	install -d $(LIB_DIR) $(DESTDIR)$(PREFIX)/bin $(PROFILES_DIR)
 	$(PYTHON) -m venv $(LIB_DIR)/venv
 	scripts/retry $(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
@@ -93,12 +99,17 @@ install: ## install the command and the vendor profiles to PREFIX (/usr/local), 
 		'$(PREFIX)/share/repoman/profiles' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
 	chmod 0755 $(DESTDIR)$(PREFIX)/bin/repoman
 	install -m 0644 profiles/*.yml $(PROFILES_DIR)/
+	install -D -m 0644 docs/man/repoman.1 $(MAN_PAGE)
+	for pair in bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION); do \
+		install -D -m 0644 /dev/null "$${pair#*:}" && \
+		$(LIB_DIR)/venv/bin/python -m repoman completion "$${pair%%:*}" >"$${pair#*:}" || exit; done
 
 uninstall: ## remove everything that install installed
 	rm -f $(DESTDIR)$(PREFIX)/bin/repoman
+	rm -f $(MAN_PAGE) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
 	rm -rf $(LIB_DIR)
 	rm -f $(patsubst profiles/%,$(PROFILES_DIR)/%,$(wildcard profiles/*.yml))
-	-rmdir $(PROFILES_DIR) $(DESTDIR)$(PREFIX)/share/repoman 2>/dev/null
+	-rmdir $(PROFILES_DIR) $(SHARE_DIR)/repoman 2>/dev/null
 
 clean: ## remove everything that the other targets created in this directory
 	rm -rf $(VENV) .dev .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,6 +9,12 @@ import subprocess
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[3]
+COMPLETIONS = {
+    "bash": "share/bash-completion/completions/repoman",
+    "zsh": "share/zsh/site-functions/_repoman",
+    "fish": "share/fish/vendor_completions.d/repoman.fish",
+}
+MAN_PAGE = "share/man/man1/repoman.1"
 
 
 def make(*arguments: str) -> None:
@@ -33,6 +39,11 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
         "dotfiles.yml": 0o644,
         "llm-share.yml": 0o644,
     }
+    for shell, path in COMPLETIONS.items():
+        subprocess.run([shell, "-n", root / path], check=True)
+        assert "repoman completion --complete" in (root / path).read_text() and (root / path).stat().st_mode & 0o777 == 0o644
+    page = (CHECKOUT / "docs/man/repoman.1").read_text()
+    assert page == (root / MAN_PAGE).read_text() == (root / "lib/repoman/venv" / MAN_PAGE).read_text(), "make and the wheel install it"
     assert not prefix.exists()
     root.rename(prefix)
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
@@ -40,7 +51,8 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
     assert (done.returncode, "0.4.0" in done.stdout) == (0, True), done.stderr
     (prefix / "share/repoman/profiles/mine.yml").write_text("description: mine\n")
     make("uninstall", f"PREFIX={prefix}")
-    assert files(prefix) == {"bin", "lib", "share", "share/repoman", "share/repoman/profiles", "share/repoman/profiles/mine.yml"}
+    standard = {str(parent) for path in (MAN_PAGE, *COMPLETIONS.values()) for parent in Path(path).parents} - {"."} | {"bin", "lib"}
+    assert files(prefix) == standard | {"share/repoman", "share/repoman/profiles", "share/repoman/profiles/mine.yml"}
     (prefix / "share/repoman/profiles/mine.yml").unlink()
     make("uninstall", f"PREFIX={prefix}")
-    assert files(prefix) == {"bin", "lib", "share"}
+    assert files(prefix) == standard, "the directories of other packages stay"
