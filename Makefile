@@ -31,7 +31,7 @@ FISH_COMPLETION := $(SHARE_DIR)/fish/vendor_completions.d/repoman.fish
 MAN_PAGE := $(SHARE_DIR)/man/man1/repoman.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs docs-reference changelog machine newest venv install uninstall clean
+.PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs docs-reference deb changelog machine newest venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,9 @@ picture: machine venv ## record the first steps as the picture of the README
 
 docs-reference: venv ## write the reference of the command and the registry, and the man page
 	$(BIN)/python scripts/write_reference.py
+
+deb: venv ## build the Debian package in dist
+	@packaging/debian/build
 
 changelog: venv ## write CHANGELOG.md from changelogs/fragments
 	@scripts/changelog
