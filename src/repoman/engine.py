@@ -22,11 +22,11 @@ from ansible.cli import CLI  # isort: skip - ansible wants this module first
 from ansible import constants, context
 from ansible.cli.playbook import PlaybookCLI
 from ansible.errors import AnsibleError
-from ansible.executor import playbook_executor
+from ansible.executor import playbook_executor, task_queue_manager
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.executor.process.worker import WorkerProcess
-from ansible.plugins import strategy
-from ansible.plugins.loader import connection_loader, init_plugin_loader
+from ansible.plugins import callback, strategy
+from ansible.plugins.loader import become_loader, callback_loader, connection_loader, init_plugin_loader, shell_loader
 from ansible.utils.path import cleanup_tmp_file
 
 from repoman import loading, temporary
@@ -78,17 +78,45 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
         )
         strategy.WorkerProcess = Worker
         if self.local_only:
-            playbook_executor.connection_loader = LocalConnection()
+            playbook_executor.connection_loader = Plugins(connection_loader, "local")
+            playbook_executor.shell_loader = Plugins(shell_loader, "sh")
+            playbook_executor.become_loader = Plugins(become_loader)
+        task_queue_manager.callback_loader = Callbacks(callback_loader)
         with InterruptHandler(self.local_only):
             return int(executor.run())
 
 
-class LocalConnection:
-    """Stands for the loader of connection plugins, all of which ansible loads before it runs a playbook: a fifth of a verb's time."""
+class Plugins:
+    """Stands for a loader of plugins, all of which ansible loads before it runs a playbook: a fifth of a verb's time.
+
+    :param loader: the loader, which does everything else.
+    :param names: the plugins that the run needs.
+    """
+
+    def __init__(self, loader: Any, *names: str) -> None:
+        self.loader = loader
+        self.names = names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.loader
 
     def all(self, **how: Any) -> list[Any]:
-        """Return the only plugin that a run on this host needs."""
-        return [connection_loader.get("local", **how)]
+        """Return the plugins that the run needs."""
+        return [self.loader.get(name, **how) for name in self.names]
+
+
+class Callbacks(Plugins):
+    """Stands for the loader of callback plugins. Those of ansible itself do nothing unless a setting enables them."""
+
+    def all(self, **how: Any) -> list[Any]:
+        """Return no plugins if none is enabled, and none is installed but those of ansible itself."""
+        own_directory = os.path.dirname(callback.__file__)
+        if constants.CALLBACKS_ENABLED or any(os.path.dirname(path) != own_directory for path in self.loader.all(path_only=True)):
+            return list(self.loader.all(**how))
+        return super().all(**how)
 
 
 class Worker(WorkerProcess):  # type: ignore[misc]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,18 +71,62 @@ LOADED = """
 import sys
 from repoman.cli import main
 main(sys.argv[1:])
-print(*sorted(name.rpartition(".")[2] for name in sys.modules if name.startswith("ansible.plugins.connection.")))
+print(*sorted(name.removeprefix("ansible.plugins.") for name in sys.modules if name.startswith("ansible.")))
 """
+CALLBACK = """
+from ansible.plugins.callback import CallbackBase
+class CallbackModule(CallbackBase):
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "mine"
+    CALLBACK_NEEDS_ENABLED = {needs_enabled}
+    def v2_playbook_on_start(self, playbook):
+        print("my callback")
+"""
+AGENT = "ansible._internal._ssh._ssh_agent"
+OTHER_CALLBACKS = {"callback.junit", "callback.tree"}
 
 
-@pytest.mark.parametrize(("options", "is_local"), [([], True), (["-i", "hosts"], False)])
-def test_connection_plugins(tmp_path: Path, options: list[str], is_local: bool) -> None:
-    """A run on this host loads no connection plugin but its own; one on other hosts has all of ansible's."""
-    (tmp_path / "hosts").write_text("localhost ansible_connection=local\n")
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"}
+def loaded(home: Path, *options: str, env: dict[str, str] | None = None) -> tuple[set[str], str]:
+    """Run ``list`` in a home without a registry; return the modules of ansible that were loaded, and the output."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"} | (env or {})
     command = [sys.executable, "-c", LOADED, *options, "list"]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert "repoman setup" in done.stderr, done
-    loaded = set(done.stdout.splitlines()[-1].split())
-    assert "local" in loaded
-    assert {"ssh", "winrm"}.isdisjoint(loaded) if is_local else {"ssh", "winrm"} <= loaded
+    done = subprocess.run(command, env=environment, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return set(done.stdout.splitlines()[-1].split()), done.stdout + done.stderr
+
+
+def test_local_run_loads_what_it_needs(tmp_path: Path) -> None:
+    """It loads no connection, shell and become plugins but its own, and no callback plugins that do nothing."""
+    modules, output = loaded(tmp_path)
+    assert "repoman setup" in output
+    assert {"connection.local", "shell.sh"} <= modules
+    assert modules.isdisjoint({"connection.ssh", "connection.winrm", "shell.powershell", "become.sudo", AGENT} | OTHER_CALLBACKS)
+
+
+def test_run_on_other_hosts_has_all_plugins(tmp_path: Path) -> None:
+    """How its hosts are reached is not known before."""
+    (tmp_path / "hosts").write_text("localhost ansible_connection=local\n")
+    modules, output = loaded(tmp_path, "-i", "hosts")
+    assert "repoman setup" in output
+    assert {"connection.local", "connection.ssh", "connection.winrm", "shell.sh", "shell.powershell", "become.sudo"} <= modules
+
+
+@pytest.mark.skipif(not find_spec("ansible._internal"), reason="this ansible starts no agent")
+def test_agent_for_ssh(tmp_path: Path) -> None:
+    """The module that starts one is loaded if a setting asks for one."""
+    modules, output = loaded(tmp_path, env={"ANSIBLE_SSH_AGENT": str(tmp_path / "none")})
+    assert AGENT in modules and "Could not communicate with ssh-agent" in output, output
+
+
+def test_callback_plugins_of_the_user(tmp_path: Path) -> None:
+    """One in the user's directory runs; so do one that the user enables, and one of ansible itself that is enabled."""
+    directory = tmp_path / ".ansible/plugins/callback"
+    directory.mkdir(parents=True)
+    file = directory / "mine.py"
+    file.write_text(CALLBACK.format(needs_enabled=False))
+    assert "my callback" in loaded(tmp_path)[1]
+    file.write_text(CALLBACK.format(needs_enabled=True))
+    assert "my callback" in loaded(tmp_path, env={"ANSIBLE_CALLBACKS_ENABLED": "mine"})[1]
+    file.unlink()
+    reports = tmp_path / "reports"
+    loaded(tmp_path, env={"ANSIBLE_CALLBACKS_ENABLED": "junit", "JUNIT_OUTPUT_DIR": str(reports)})
+    assert list(reports.iterdir())

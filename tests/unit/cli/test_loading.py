@@ -18,7 +18,7 @@ import yaml
 from ansible.utils.collection_loader import _collection_finder
 from command_environment import environment
 
-from repoman import loading
+from repoman import fast_yaml, loading
 from repoman.playbook import collection_root
 
 MODULE = "plugins/module_utils/projects/status"
@@ -76,6 +76,9 @@ def test_root_leaves_no_bytecode_files_in_the_checkout_of_a_user(tmp_path: Path,
         b"a: b\n--- \nc: d\n",
         b"{a: [b}",
         b"a: \xff\n",
+        b"other: |\n  modules:\n    a: b\nplugin_routing:\n  modules:\n    a: c\n",
+        b"other: |\n  modules:\n    a: b\nplugin_routing: {}\n",
+        b"modules: a\n  modules:\n    a: b\n",
     ],
 )
 def test_metadata_is_read_as_ansible_reads_it(text: bytes | str) -> None:
@@ -84,16 +87,33 @@ def test_metadata_is_read_as_ansible_reads_it(text: bytes | str) -> None:
     def outcome(read: object) -> object:
         try:
             return read(text, "x")  # type: ignore[operator]
-        except (yaml.YAMLError, ValueError, TypeError) as error:
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
             return type(error), str(error)
 
     ansibles = _collection_finder._meta_yml_to_dict
     assert outcome(loading._with_libyaml(ansibles)) == outcome(ansibles)
 
 
-def test_table_is_read_by_libyaml_alone() -> None:
-    """The slow half of PyYAML is not used."""
-    assert loading._with_libyaml(None)(TABLE.read_bytes(), "x")["plugin_routing"]
+def test_long_sections_are_read_when_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, and without the slow half of PyYAML, there is the rest of the table."""
+    sizes = []
+    read = fast_yaml.read_strings
+    monkeypatch.setattr(fast_yaml, "read_strings", lambda text: sizes.append(len(text)) or read(text))
+    text = TABLE.read_bytes()
+    table = loading._with_libyaml(None)(text, "x")
+    assert table["plugin_routing"]["action"] and table["import_redirection"]
+    assert sum(sizes) < len(text) / 5
+    assert table["plugin_routing"]["modules"].get("docker_container")["redirect"] == "community.docker.docker_container"
+    assert sum(sizes) > len(text) / 2
+
+
+def test_long_section_that_libyaml_alone_cannot_read() -> None:
+    """Ansible reads the whole table; a section that is empty is one."""
+    text = b"plugin_routing:\n  action: {}\n  modules:\n    old: !!map {redirect: new}\n  module_utils:\n    # none\n"
+    routing = loading._with_libyaml(_collection_finder._meta_yml_to_dict)(text, "x")["plugin_routing"]
+    assert len(routing["modules"]) == 1 and list(routing["modules"]) == ["old"]
+    assert routing["modules"].get("old", {}) == {"redirect": "new"} and routing["modules"].get("other") is None
+    assert not routing["module_utils"]
 
 
 def test_another_ansible_keeps_its_loader(monkeypatch: pytest.MonkeyPatch) -> None:
