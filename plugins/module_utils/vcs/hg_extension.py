@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 cmdtable: dict[bytes, Any] = {}
 testedwith = b"6.3 6.7 7.0"
@@ -79,7 +79,7 @@ def reposetup(ui: Any, repo: Any) -> None:
     )
 
 
-def state(ui: Any, repo: Any) -> None:
+def state(ui: Any, repo: Any) -> NoReturn:
     """Print the state of the working directory as JSON."""
     from mercurial import mergestate
 
@@ -97,3 +97,5 @@ def state(ui: Any, repo: Any) -> None:
         "behind": len(repo.revs(b"((.::) - .) and branch(.)")),
     }
     ui.write(json.dumps(result).encode())
+    ui.flush()
+    os._exit(0)  # freeing all modules and objects would take an eighth of the time

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 cmdtable: dict[bytes, Any] = {}
 testedwith = b"6.3 6.7 7.0 7.2"
@@ -39,7 +39,7 @@ def uisetup(ui: Any) -> None:
     registrar.command(cmdtable)(b"repoman-prove", [], b"JOB")(prove)
 
 
-def prove(ui: Any, repo: Any, job: bytes) -> int:
+def prove(ui: Any, repo: Any, job: bytes) -> NoReturn:
     """Verify what a JSON file describes, and print the problems.
 
     :param job: path of the file, with the fields of ``proof.ProofJob``.
@@ -50,7 +50,8 @@ def prove(ui: Any, repo: Any, job: bytes) -> int:
     for problem in prover.problems[:MAX_PROBLEMS]:
         ui.write(b"repoman %s\n" % json.dumps(problem).encode())
     ui.write(b"repoman done\n")
-    return 0
+    ui.flush()
+    os._exit(0)  # freeing all modules and objects would take an eighth of the time; there is no transaction to close
 
 
 class _Prover:
