@@ -22,6 +22,7 @@ options:
   all:
     description:
       - All projects of the registry, and all of the user's containers that are not in it. With O(create=false), only those with a container.
+      - With O(projects), all these and the listed ones, which may be new.
       - Not with O(state=absent).
     type: bool
   projects:
@@ -348,7 +349,7 @@ SPEC = {
         "create": {"type": "bool", "default": True},
         "accept_protected": {"type": "bool", "default": True},
     },
-    "mutually_exclusive": [(several, option) for several in ("projects", "all") for option in ("name", *SETTINGS)] + [("projects", "all")],
+    "mutually_exclusive": [(several, option) for several in ("projects", "all") for option in ("name", *SETTINGS)],
     "required_one_of": [("name", "projects", "all")],
 }
 

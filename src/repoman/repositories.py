@@ -24,6 +24,8 @@ POINTER_BYTES = 4096
 """The longest file of git that names a directory."""
 GIT_POINTER = "gitdir: "
 """How such a file begins in a worktree."""
+SEARCH_DEPTH = 3
+"""How deep in ``repos_root`` repositories without a project are looked for."""
 REGISTRY_BYTES = 16 << 20
 """The largest registry or override."""
 
@@ -111,6 +113,29 @@ class Repositories:
                 return os.path.relpath(spelling, root)
         return ""
 
+    def without_project(self) -> list[str]:
+        """Return the repositories that no project has, relative to ``repos_root`` and sorted.
+
+        Those inside another repository are left out, as are those around the repository of a project: their containers would overlap.
+        Links and hidden directories are not followed.
+        """
+        taken = [os.path.realpath(path) for path in self.paths.values()]
+        return sorted(self._without_project(os.path.realpath(self.root), "", taken, SEARCH_DEPTH))
+
+    def _without_project(self, root: str, relative_path: str, taken: list[str], depth: int) -> Iterator[str]:
+        directory = os.path.join(root, relative_path)
+        if any(is_inside(directory, path) for path in taken):
+            return
+        if relative_path and is_repository(directory):
+            if not any(is_inside(path, directory) for path in taken):
+                yield relative_path
+            return
+        with suppress(OSError):
+            names = [entry.name for entry in os.scandir(directory) if depth and entry.is_dir(follow_symlinks=False)]
+            for name in names:
+                if not name.startswith("."):
+                    yield from self._without_project(root, os.path.join(relative_path, name), taken, depth - 1)
+
     def _below(self, root: str, repository: str) -> str:
         """Return the path of a repository below another spelling of ``repos_root``."""
         return os.path.join(root, os.path.relpath(repository, self.root)) if is_inside(repository, self.root) else repository
@@ -119,6 +144,13 @@ class Repositories:
 def is_inside(path: str, directory: str) -> bool:
     """Return whether a path is a directory or lies in it, by their spelling."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def is_repository(directory: str) -> bool:
+    """Return whether a directory is a git or Mercurial repository, with a work tree or bare, by the names in it."""
+    if any(os.path.lexists(os.path.join(directory, name)) for name in (".git", ".hg")):
+        return True
+    return all(os.path.lexists(os.path.join(directory, name)) for name in ("HEAD", "objects", "refs"))
 
 
 def _innermost(path: str, repositories: dict[str, str]) -> Match | None:

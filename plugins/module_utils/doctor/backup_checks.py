@@ -17,12 +17,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.mark
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import lock_path, read_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.host.locks import held_locks, is_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
 
 OLD_SECONDS = 2 * 86400
 """An older backup is reported."""

@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import clien
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import environment_names
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects, requests_for
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, named_projects, requests_for
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import (
     configured_settings,
     effective_settings,
@@ -32,10 +32,11 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
 
     :raises RepomanError: a name is invalid, or the registry cannot be read.
     """
-    requests = [] if params.get("all") is not None else requested_projects(params)
+    requests = named_projects(params)
     context = predicted_context(params)
     if params.get("all") and params.get("create", True):
-        requests = requests_for(sorted(context.registry.projects), params)
+        names = {request.name for request in requests}
+        requests = requests_for((name for name in sorted(context.registry.projects) if name not in names), params) + requests
     results = [_project(context, request, params["state"]) for request in requests]
     return {
         "changed": any(project["changed"] for project in results),

@@ -30,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     made_from,
     previously_requested,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.missing_profiles import missing_profiles_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import repository_notes, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import check_new_overlaps
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import new_command, other_containers_of
@@ -170,13 +171,7 @@ def _find_profiles(task: ProjectTask, names: tuple[str, ...]) -> dict[str, Insta
     missing = [name for name in names if name not in profiles]
     if not missing:
         return profiles
-    noun = "profile" if len(missing) == 1 else "profiles"
-    subject = "it's" if len(missing) == 1 else "they're"
-    error = ConflictError(
-        f"container references {noun} {', '.join(repr(name) for name in missing)} but {subject} not installed in incus.",
-        f"repoman profile install {' '.join(missing)}",
-        "repoman profile install --all   (to install the vendor library)",
-    )
+    error = missing_profiles_error(missing)
     if not task.context.predict:
         raise error
     task.predict(error)

@@ -94,6 +94,14 @@ def requested_projects(params: dict[str, Any]) -> list[ProjectRequest]:
     return _requests(entries, params)
 
 
+def named_projects(params: dict[str, Any]) -> list[ProjectRequest]:
+    """Return the requests for the named projects: none with ``all``, unless it comes with a list.
+
+    :raises UsageError: see :func:`requested_projects`.
+    """
+    return [] if params.get("all") is not None and params["projects"] is None else requested_projects(params)
+
+
 def requests_for(names: Iterable[str], params: dict[str, Any]) -> list[ProjectRequest]:
     """Return requests for projects by name, without options; names that are invalid for a container are left out."""
     return _requests([{"name": name} for name in names if INSTANCE_NAME.match(name)], params)

@@ -19,11 +19,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot, load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.early_stop import EarlyStop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.missing_profiles import name_all_missing_profiles
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_stop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remove import plan_removal
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, requested_projects, requests_for
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, named_projects, requests_for
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 
@@ -41,7 +42,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     :raises RepomanError: no project could be processed, or the run was interrupted: the current project is rolled back, finished ones stay.
         Failures of single projects are in the result.
     """
-    requests = [] if params.get("all") is not None else requested_projects(params)
+    requests = named_projects(params)
     if params.get("all") and params["state"] == "absent":
         raise UsageError("all cannot be combined with state=absent.", "name the projects to remove")
     context = load_context(params, check and params["predict"])
@@ -50,6 +51,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         with signals_as_exceptions():
             tasks = _make_tasks(context, requests, params)
             plan_all(tasks)
+            name_all_missing_profiles(tasks)
             if not check:
                 with EarlyStop(tasks) if stops else nullcontext():
                     apply_all(tasks, _show_progress)
@@ -76,7 +78,9 @@ def _make_tasks(context: RunContext, requests: list[ProjectRequest], params: dic
         read_images=cache(context.read_images),
     )
     if params.get("all"):
-        requests = requests_for(_all_names(context, instances, params.get("create", True)), params)
+        names = {request.name for request in requests}
+        everything = _all_names(context, instances, params.get("create", True))
+        requests = requests_for((name for name in everything if name not in names), params) + requests
     planner = plan_removal if state == "absent" else plan_stop if _only_stops(params) else plan_present
     return [ProjectTask(context, snapshot, request, state, planner) for request in requests]
 

@@ -164,7 +164,9 @@ def _backup_needs(result: StatusResult) -> Iterator[Need]:
         }[target["state"]]
         yield Need(Urgency.BACKUP_TARGET, "backup", what, command)
         return
-    projects = [project for project in result["projects"] if project["backup"] and project["repo_exists"] and project["relation"] != FOREIGN]
+    projects = [
+        project for project in result["projects"] if project["backup"] and project["repo_exists"] and project["relation"] != FOREIGN
+    ]
     never = [project["name"] for project in projects if project["sync_age"] is None]
     old = {project["name"]: project["sync_age"] for project in projects if (project["sync_age"] or 0) > STALE_AFTER}
     if len(never) > MAX_BACKUP_LINES:

@@ -72,5 +72,3 @@ def project_cells(project: ProjectStatus) -> list[str]:
         changes_text(repository) if repository else "" if project["repo_exists"] else "missing",
         synced if not project["backup"] else "never synced" if synced == "never" else f"synced {synced}",
     ]
-
-

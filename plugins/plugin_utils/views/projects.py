@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
@@ -32,6 +35,11 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
     SetupResult,
 )
 
+FAILED = "failed"
+SUMMARY_WORDS = {"created": "created", "updated": "updated", "started": "started", "unchanged": "up to date", FAILED: FAILED}
+"""What the summary of several projects calls each action, in this order."""
+UNCONDITIONAL = ("up to date", FAILED)
+"""Those of them that are known in check mode, too."""
 STALE_MOUNT = "the container shows a directory that was deleted or replaced on the host"
 NO_PROJECTS = "no projects yet; create one: repoman new NAME"
 NO_CONTAINERS = "no containers yet; create one: repoman new NAME"
@@ -68,15 +76,44 @@ def detected_lines(result: SetupResult) -> list[Line]:
 
 
 def render_new(result: ProjectResult, mode: Mode) -> Rendered:
-    """Show differences and steps of each container, and the command to enter it."""
+    """Show differences and steps of each container, what failed, a summary of several, and the command to enter a container."""
+    projects = result["projects"]
     lines: list[Line] = []
-    for project in result["projects"]:
-        up_to_date = f"{project['name']} is up to date"
-        lines += _project_lines(project, mode, home_of(result), Line("out", f"nothing to do: {up_to_date}") if mode.check else Line("done", up_to_date))
-    existing = [project["name"] for project in result["projects"] if project["action"] != "failed"]
+    for project in projects:
+        if project["action"] != FAILED:
+            text = f"{project['name']} is up to date"
+            unchanged = Line("out", f"nothing to do: {text}") if mode.check else Line("done", text)
+            lines += _project_lines(project, mode, home_of(result), unchanged)
+    lines += _failure_lines([project for project in projects if project["action"] == FAILED], is_one=len(projects) == 1)
+    if len(projects) > 1:
+        lines.append(Line("out", new_summary(projects, mode)))
+    existing = [project["name"] for project in projects if project["action"] != FAILED]
     if existing and not mode.check:
         lines.append(Line("out", _next_command(result, existing[0] if len(existing) == 1 else "NAME", mode.host)))
-    return Rendered(lines, worst_exit_code(result["projects"]))
+    return Rendered(lines or [Line("out", NO_PROJECTS)], worst_exit_code(projects))
+
+
+def _failure_lines(projects: Sequence[ChangedProject], is_one: bool) -> list[Line]:
+    """Return the errors of projects; hints that several share stand after the last of them.
+
+    :param is_one: the run is about one project, so its error need not name it.
+    """
+    lines: list[Line] = []
+    for hints, group in groupby(sorted(projects, key=lambda project: project["hints"]), key=lambda project: project["hints"]):
+        for project in group:
+            is_named = is_one or re.search(rf"(?<![\w-]){re.escape(project['name'])}(?![\w-])", project["msg"])
+            lines += error_lines(project["msg"] if is_named else f"{project['name']}: {project['msg']}", ())
+        lines += [Line("hint", sentence(hint)) for hint in hints]
+    return lines
+
+
+def new_summary(projects: Sequence[ChangedProject], mode: Mode) -> str:
+    """Return one line about several projects: how many were created, updated and so on."""
+    counts = Counter(SUMMARY_WORDS.get(project["action"], project["action"]) for project in projects)
+    words = [word for word in dict.fromkeys([*SUMMARY_WORDS.values(), *counts]) if counts[word]]
+    would = "would be " if mode.check else ""
+    parts = [f"{counts[word]} {'' if word in UNCONDITIONAL else would}{word}" for word in words]
+    return f"{len(projects)} projects: {', '.join(parts)}"
 
 
 def _next_command(result: ProjectResult, name: str, host: str) -> str:
@@ -92,7 +129,8 @@ def render_power(result: ProjectResult, mode: Mode) -> Rendered:
     """Show differences and steps of each container that is started or stopped."""
     lines: list[Line] = []
     for project in result["projects"]:
-        lines += _project_lines(project, mode, home_of(result), Line("done", f"{project['name']} is {project.get('state', '').lower()} already"))
+        unchanged = Line("done", f"{project['name']} is {project.get('state', '').lower()} already")
+        lines += _project_lines(project, mode, home_of(result), unchanged)
     return Rendered(lines or [Line("out", NO_CONTAINERS)], worst_exit_code(result["projects"]))
 
 
@@ -102,7 +140,7 @@ def _project_lines(project: ChangedProject, mode: Mode, home: str, unchanged: Li
     :param home: directory to show as ``~``.
     :param unchanged: the line for a project without steps.
     """
-    if project["action"] == "failed":
+    if project["action"] == FAILED:
         return error_lines(project["msg"], project["hints"])
     if not project["steps"]:
         return [unchanged]
@@ -116,7 +154,7 @@ def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
     code = worst_exit_code(result["projects"])
     for project in result["projects"]:
         name = project["name"]
-        if project["action"] == "failed":
+        if project["action"] == FAILED:
             lines += error_lines(project["msg"], project["hints"])
             continue
         if project["action"] == "absent":
@@ -140,7 +178,7 @@ def render_shell(result: ProjectResult, mode: Mode) -> Rendered:
         project for project in result["projects"] if "action" in project
     ]  # the result of the first task, repoman_project_info, has none
     for project in projects:
-        if project["action"] == "failed":
+        if project["action"] == FAILED:
             lines += error_lines(project["msg"], project["hints"])
         elif mode.check:
             lines += step_lines(project, mode, home_of(result))

@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -243,12 +243,40 @@ class _Search:
 
     def _new_command(self, directory: str) -> str:
         """Return the command that makes a project of a directory in ``repos_root``, with a name that is free."""
-        names = (os.path.basename(directory), directory, f"{directory}-2", f"repo-{directory}")
-        free = (name for name in map(_project_name, names) if name and name not in self.repositories.paths)
-        name = next(free, "NAME")
-        separator = "=" if directory.startswith("-") else " "
-        repo = f" --repo{separator}{shlex.quote(directory)}" if name != directory else ""
-        return f"repoman new {name}{repo}"
+        return new_command(_free_name(directory, self.repositories.paths) or "NAME", directory)
+
+
+def new_command(name: str, directory: str) -> str:
+    """Return the command that makes a project of a directory in ``repos_root``."""
+    separator = "=" if directory.startswith("-") else " "
+    repo = f" --repo{separator}{shlex.quote(directory)}" if name != directory else ""
+    return f"repoman new {name}{repo}"
+
+
+def unregistered_targets() -> list[Target]:
+    """Return the projects to make of the repositories in ``repos_root`` that have none; those that no name suits are left out.
+
+    :raises CliError: the registry cannot be read.
+    """
+    from repoman import repositories
+
+    found = repositories.load()
+    names, targets = set(found.paths), []
+    for directory in found.without_project():
+        name = _free_name(directory, names)
+        if name and directory.isprintable():
+            names.add(name)
+            targets.append(Target(name, directory if directory != name else ""))
+    return targets
+
+
+def _free_name(directory: str, taken: Container[str]) -> str:
+    """Return a name for the project of a directory that no other project has; empty if there is none.
+
+    :param directory: relative to ``repos_root``.
+    """
+    names = (os.path.basename(directory), directory, f"{directory}-2", f"repo-{directory}")
+    return next((name for name in map(_project_name, names) if name and name not in taken), "")
 
 
 def _project_name(directory: str) -> str:

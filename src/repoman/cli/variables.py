@@ -16,6 +16,7 @@ from typing import Any
 
 from repoman import completion
 from repoman.cli.targets import (
+    Target,
     backup_names,
     check_directory,
     check_host,
@@ -29,6 +30,8 @@ from repoman.current_directory import absolute_path, path_in_shell
 from repoman.errors import USAGE, CliError
 
 Variables = dict[str, Any]
+NEW_OPTIONS = ("repo", "image", "profile", "no_backup", "adopt", "target")
+"""Options of ``new`` about the projects that are named."""
 
 
 def no_variables(options: Namespace) -> Variables:
@@ -54,10 +57,40 @@ def setup_variables(options: Namespace) -> Variables:
 def new_variables(options: Namespace) -> Variables:
     """Return the variables of ``new``.
 
-    :raises CliError: the project cannot be found, or a path is on another host.
+    :raises CliError: a project cannot be found, a path is on another host, or options contradict each other.
     """
+    if options.all:
+        return _new_all_variables(options)
+    if options.repo and len(options.names or ()) > 1:
+        raise CliError(
+            "--repo is the directory of one project, but several are named.",
+            "repoman new NAME --repo DIR   # one at a time",
+            exit_code=USAGE,
+        )
     repo = options.repo and shell_path(options, options.repo)
-    target = new_target(options, options.name, repo)
+    projects = [_new_settings(options, new_target(options, word, repo), repo) for word in options.names or [None]]
+    return {"repoman_projects": list({project["name"]: project for project in projects}.values())}
+
+
+def _new_all_variables(options: Namespace) -> Variables:
+    """Return the variables of ``new --all``.
+
+    :raises CliError: the command line has names, or options of single projects.
+    """
+    if options.names:
+        raise CliError("--all is every project; new takes no names with it.", "repoman new --all", exit_code=USAGE)
+    for key in NEW_OPTIONS:
+        if getattr(options, key):
+            raise CliError(
+                f"--all takes every project as it is configured, so it cannot be combined with --{key.replace('_', '-')}.",
+                "repoman new --help",
+                exit_code=USAGE,
+            )
+    return {"repoman_all": True}
+
+
+def _new_settings(options: Namespace, target: Target, repo: str | None) -> Variables:
+    """Return the settings of one project of ``new``."""
     project = {
         "name": target.name,
         "repo": repo or target.repo or None,
@@ -66,8 +99,7 @@ def new_variables(options: Namespace) -> Variables:
         "target": options.target,
     }
     settings: Variables = {key: value for key, value in project.items() if value is not None}
-    settings |= ({"backup": False} if options.no_backup else {}) | ({"adopt": True} if options.adopt else {})
-    return {"repoman_projects": [settings]}
+    return settings | ({"backup": False} if options.no_backup else {}) | ({"adopt": True} if options.adopt else {})
 
 
 def list_variables(options: Namespace) -> Variables:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repoman import completion
-from repoman.cli import actions, variables
+from repoman.cli import actions, new, variables
 from repoman.cli.options import Argument, count, flag, name, names, nonempty, option
 from repoman.playbook import Playbook
 
@@ -85,11 +85,18 @@ VERBS = (
     ),
     Verb(
         "new",
-        "[NAME] [--repo DIR] [--image IMAGE] [-p|--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
-        "create the container of a repository",
-        examples=("repoman new isurus", "repoman new . -p claude-share", "repoman new isurus --repo isurus-project"),
+        "[NAME…|--all] [--repo DIR] [--image IMAGE] [-p|--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
+        "create the containers of repositories",
+        examples=(
+            "repoman new isurus",
+            "repoman new . -p claude-share",
+            "repoman new isurus lamna",
+            "repoman new --all",
+            "repoman new isurus --repo isurus-project",
+        ),
         arguments=(
-            name("name of the project and of its container", noun=""),
+            names("name of the project and of its container"),
+            flag("--all", help="every project of the registry, and every container of yours"),
             option("--repo", metavar="DIR", help="directory of the repository in repos_root (default: the name)"),
             option("--image", metavar="IMAGE", help="image of a new container, such as images:debian/13"),
             option("-p", "--profile", metavar="NAME", help="profile of the container to add to its others", repeatable=True),
@@ -98,8 +105,10 @@ VERBS = (
             option("--target", metavar="MEMBER", help="member of the Incus cluster for a new container"),
         ),
         about="The repository is mounted at the same path, and your account exists in the container. If the\n"
-        "project has a container, it is updated to its configuration. A failure is rolled back.\n" + HERE,
+        "project has a container, it is updated to its configuration. A failure is rolled back, and stops\n"
+        "none of the other projects. On a terminal, --all asks about repositories without a project.\n" + HERE,
         variables=variables.new_variables,
+        run=new.run_new,
     ),
     Verb(
         "list",

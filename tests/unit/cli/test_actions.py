@@ -10,6 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +155,49 @@ def test_details_of_status(monkeypatch: pytest.MonkeyPatch, line: str, details: 
     assert cli.main(line.split()) == 0
     [(_how, book)] = runs.seen
     assert book.environment({}).get("REPOMAN_DETAILS") == ("1" if details else None)
+
+
+REPOSITORIES = (
+    "isurus/.git",
+    "galeus/.git/x/.git",
+    "group/lamna/.hg",
+    "my_repo/.git",
+    "around/.git",
+    "around/in/.git",
+    "plain/x",
+    ".cache/.git",
+)
+
+
+@pytest.fixture
+def repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home with two projects, and repositories of which some have none."""
+    for name in REPOSITORIES:
+        (tmp_path / "repos" / name).mkdir(parents=True)
+    (tmp_path / "repos/link").symlink_to("galeus")
+    registry = tmp_path / ".config/repoman/repoman.toml"
+    registry.parent.mkdir(parents=True)
+    entries = (f'[[project]]\nname = "{name}"\nrepo = "{repo}"\n' for name, repo in (("isurus", "isurus"), ("in", "around/in")))
+    registry.write_text("[repoman]\nschema = 3\n" + "".join(entries))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize(("line", "typed"), [("new --all", "\n"), ("new --all", "n\n"), ("new --all", None), ("-C new --all", "\n")])
+def test_new_all(
+    line: str, typed: str | None, repositories: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It asks once about the repositories without a project; if it cannot ask, it says how to make their containers."""
+    answering(monkeypatch, typed or "")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: typed is not None, raising=False)
+    ran = Runs(monkeypatch, PlaybookResult(4))
+    assert cli.main(line.split()) == 4
+    ((_how, playbook),) = ran.seen
+    projects = [{"name": "galeus"}, {"name": "lamna", "repo": "group/lamna"}, {"name": "my-repo", "repo": "my_repo"}]
+    assert playbook.variables == {"repoman_all": True} | ({"repoman_projects": projects} if typed == "\n" and line == "new --all" else {})
+    said = capsys.readouterr().err
+    assert said.count("Create containers for them, too? [Y/n]") == (typed is not None and line == "new --all")
+    commands = ["new galeus", "new lamna --repo group/lamna", "new my-repo --repo my_repo"]
+    tells = typed is None or line != "new --all"
+    assert ("3 repositories have no project; to create containers:" in said) == tells
+    assert [text for text in said.splitlines() if text.startswith("hint: ")] == [f"hint: repoman {text}" for text in commands if tells]

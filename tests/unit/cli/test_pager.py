@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from command_environment import environment
+
 from repoman.pager import pager_command
 
 SCRIPT = """
@@ -139,7 +140,9 @@ def test_pager_and_status(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "pager"), [(5, "sed s/line/paged/"), (20, ""), (20, "cat"), (20, "/nonexistent/pager")], ids=["fits", "none", "cat", "missing"]
+    ("lines", "pager"),
+    [(5, "sed s/line/paged/"), (20, ""), (20, "cat"), (20, "/nonexistent/pager")],
+    ids=["fits", "none", "cat", "missing"],
 )
 def test_plain(tmp_path: Path, lines: int, pager: str) -> None:
     """Output that fits, or for which there is no pager, is complete."""

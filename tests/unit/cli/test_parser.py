@@ -57,6 +57,8 @@ PLAYBOOKS = [
     ),
     ("new --no-backup isurus", Playbook("new", {"repoman_projects": [{"name": "isurus", "backup": False}]})),
     ("new isurus -p p --profile=q", Playbook("new", {"repoman_projects": [{"name": "isurus", "add_profiles": ["p", "q"]}]})),
+    ("new a b a -p p", Playbook("new", {"repoman_projects": [{"name": "a", "add_profiles": ["p"]}, {"name": "b", "add_profiles": ["p"]}]})),
+    ("-i hosts new --all", Playbook("new", {"repoman_all": True}, inventory=("hosts",))),
     ("start a b a", Playbook("start", {"repoman_projects": [{"name": "a"}, {"name": "b"}]})),
     ("stop --all", Playbook("stop", {"repoman_all": True})),
     ("-i hosts restart a -C", Playbook("restart", {"repoman_projects": [{"name": "a"}]}, check=True, inventory=("hosts",))),
@@ -113,6 +115,17 @@ ERRORS = [
     ),
     ("profile show a b", "repoman profile show: 'b' is one argument too many.", ["repoman profile show --help"]),
     ("status a --all", "--all shows every project; status takes no names with it.", ["repoman status --all"]),
+    ("new a --all", "--all is every project; new takes no names with it.", ["repoman new --all"]),
+    (
+        "new --all --no-backup",
+        "--all takes every project as it is configured, so it cannot be combined with --no-backup.",
+        ["repoman new --help"],
+    ),
+    (
+        "new a b --repo c",
+        "--repo is the directory of one project, but several are named.",
+        ["repoman new NAME --repo DIR   # one at a time"],
+    ),
     ("start a --all", "--all is every container; start takes no names with it.", ["repoman start --all"]),
     (
         "-i hosts -l web stop",

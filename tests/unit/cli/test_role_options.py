@@ -19,7 +19,9 @@ def test_command_agrees_with_new() -> None:
     projects = options_of("new")["projects"]["options"]
     verb = VERBS_BY_WORDS["new"]
     arguments = {argument.names[-1].lstrip("-"): argument for argument in verb.arguments}
-    assert arguments.keys() == {"name", "repo", "image", "profile", "no-backup", "target", "adopt"}
+    arguments["name"] = arguments.pop("names")
+    assert arguments.keys() == {"name", "all", "repo", "image", "profile", "no-backup", "target", "adopt"}
+    assert arguments["all"].help == plain(options_of("new")["all"]["description"])
     for name in ("name", "repo", "image", "target", "adopt"):
         assert arguments[name].help == plain(projects[name]["description"])
         assert "choices" not in projects[name] and "choices" not in arguments[name].keywords

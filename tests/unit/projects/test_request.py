@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import OPTIONS, YAML_KEYS, ProjectRequest, requested_projects
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import (
+    OPTIONS,
+    YAML_KEYS,
+    ProjectRequest,
+    named_projects,
+    requested_projects,
+)
 
 
 def test_each_project_is_named_once() -> None:
@@ -30,6 +36,13 @@ def test_one_project_or_a_list() -> None:
     assert requested_projects({"projects": [{"name": "a", "profiles": [], "target": "two"}]}) == [
         ProjectRequest("a", profiles=(), target="two")
     ]
+
+
+def test_all_and_a_list() -> None:
+    """All projects need no names; a list next to them adds its own."""
+    assert named_projects({"all": True, "projects": None}) == []
+    assert named_projects({"all": True, "projects": [{"name": "a"}]}) == [ProjectRequest("a")]
+    assert named_projects({"all": None, "projects": [{"name": "a"}]}) == [ProjectRequest("a")]
 
 
 def test_values_become_strings() -> None:

@@ -394,6 +394,29 @@ class TestProjects:
         assert told("new", UNCHANGED)[0] == ["==> isurus is up to date", "next: repoman shell isurus"]
         assert told("new", UNCHANGED, check=True)[0] == ["nothing to do: isurus is up to date"]
 
+    def test_new_of_several(self) -> None:
+        """A summary; hints that several failures share are told once, and each error names its project."""
+        failed = {"action": "failed", "steps": [], "exit_code": 4}
+        results = {
+            "projects": [
+                *project(steps=["create container isurus"])["projects"],
+                *project("a", **failed, msg="no.", hints=["do a b"])["projects"],
+                *project("lamna", action="unchanged", steps=[])["projects"],
+                *project("c", **failed, msg="c: no.", hints=["do a b"])["projects"],
+                *project("d", **failed, msg="else.", hints=["do d"])["projects"],
+            ]
+        }
+        done = ["==> created container isurus", "==> lamna is up to date", "5 projects: 1 created, 1 up to date, 3 failed"]
+        errors = [
+            *("repoman: error: a: no.", "repoman: error: c: no.", "hint: do a b"),
+            *("repoman: error: d: else.", "hint: do d"),
+        ]
+        assert told("new", results, failed=True) == ([*done, "next: repoman shell NAME"], errors, 4)
+        would = ["would create container isurus", "nothing to do: lamna is up to date"]
+        summary = "5 projects: 1 would be created, 1 up to date, 3 failed"
+        assert told("new", results, failed=True, check=True)[0] == [*would, summary]
+        assert told("new", {"projects": []})[0] == ["no projects yet; create one: repoman new NAME"]
+
     def test_remove(self) -> None:
         """What goes, and what stays."""
         stays = "repository /repos/isurus and mirror /nfs/isurus"
@@ -431,7 +454,8 @@ class TestProjects:
         """The others are told, and the exit code is the worst."""
         both = {"changed": True, "projects": [*done["projects"], *REFUSED["projects"]]}
         out, err, code = told(view, both | {"failed": True, "msg": "isurus: no.", "hints": [], "exit_code": 4}, failed=True)
-        assert out[:-1] == told(view, done)[0][:-1] and err == ["repoman: error: isurus: no.", "hint: do c"] and code == 4
+        summary = ["2 projects: 1 created, 1 failed"] if view == "new" else []
+        assert out[:-1] == [*told(view, done)[0][:-1], *summary] and err == ["repoman: error: isurus: no.", "hint: do c"] and code == 4
 
     def test_shell(self) -> None:
         """It is silent, but for what it would do."""
