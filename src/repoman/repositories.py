@@ -187,12 +187,12 @@ def main_git_directory(path: str) -> str:
 def _read_line(path: str) -> str:
     """Return the path in a small file of git, which a container may have made; empty if it cannot be read, or is not a path."""
     with suppress(OSError):
-        text = os.fsdecode(_read_regular(path, POINTER_BYTES, os.O_NOFOLLOW)).removesuffix("\n")
+        text = os.fsdecode(read_regular(path, POINTER_BYTES, os.O_NOFOLLOW)).removesuffix("\n")
         return "" if "\0" in text else text
     return ""
 
 
-def _read_regular(path: str | Path, limit: int, flags: int = 0) -> bytes:
+def read_regular(path: str | Path, limit: int, flags: int = 0) -> bytes:
     """Return the beginning of a file.
 
     :raises OSError: it cannot be read, or is a pipe or a device, on which reading may never end.
@@ -263,7 +263,7 @@ def _overridden(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    return tomllib.loads(_read_regular(path, REGISTRY_BYTES).decode("utf-8"))
+    return tomllib.loads(read_regular(path, REGISTRY_BYTES).decode("utf-8"))
 
 
 def _expand(path: str) -> str:

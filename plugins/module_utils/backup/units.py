@@ -20,6 +20,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 
 RESTORING_PREFIX = ".repoman-restore-"
 """Prefix of directories that a restore is filling: they are not units."""
+CLONING_PREFIX = ".repoman-clone-"
+"""Prefix of directories in which ``repoman new --clone`` makes clones: they are not units."""
 SAVED_SUFFIX = re.compile(r"\.before-\d{8}T\d{6}Z(-\d+)?\Z")
 """Suffix of directories in which a restore saved what it replaced."""
 
@@ -37,7 +39,7 @@ def list_units(repos_root: str) -> list[Unit]:
                 has_files = True
             elif _is_lost_and_found(entry):
                 continue
-            elif not entry.name.startswith(RESTORING_PREFIX):
+            elif not entry.name.startswith((RESTORING_PREFIX, CLONING_PREFIX)):
                 units.append(Unit(entry.name, os.path.join(repos_root, entry.name)))
     is_name_used = any(unit.name == TOP_LEVEL_FILES for unit in units)
     return [*units, top_level_unit(repos_root)] if has_files and not is_name_used else units

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action of ``new``: with ``--all`` it also offers projects for the repositories that have none."""
+"""The action of ``new``: with ``--clone`` it clones a repository first, with ``--all`` it also offers projects for the repositories that have none."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from repoman.playbook import Playbook
 
 def run_new(playbook: Playbook, options: Namespace) -> int:
     """Create or update containers."""
+    if options.clone:
+        from repoman.cli.cloning import run_with_clone
+
+        return run_with_clone(playbook, options)
     return _run_all(playbook) if options.all and playbook.is_local else playbook.run().exit_code
 
 

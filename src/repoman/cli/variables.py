@@ -30,7 +30,7 @@ from repoman.current_directory import absolute_path, path_in_shell
 from repoman.errors import USAGE, CliError
 
 Variables = dict[str, Any]
-NEW_OPTIONS = ("repo", "image", "profile", "no_backup", "adopt", "target")
+NEW_OPTIONS = ("repo", "clone", "image", "profile", "no_backup", "adopt", "target")
 """Options of ``new`` about the projects that are named."""
 
 
@@ -68,6 +68,12 @@ def new_variables(options: Namespace) -> Variables:
             exit_code=USAGE,
         )
     repo = options.repo and shell_path(options, options.repo)
+    if options.clone:
+        from repoman.cli.cloning import cloned_project
+
+        options.cloned = cloned_project(options, repo)
+        settings = _new_settings(options, Target(options.cloned.name, options.cloned.repo), None)
+        return {"repoman_projects": [settings]} | ({"repoman_predict": True} if options.check else {})
     projects = [_new_settings(options, new_target(options, word, repo), repo) for word in options.names or [None]]
     return {"repoman_projects": list({project["name"]: project for project in projects}.values())}
 

@@ -85,19 +85,21 @@ VERBS = (
     ),
     Verb(
         "new",
-        "[NAME…|--all] [--repo DIR] [--image IMAGE] [-p|--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
+        "[NAME…|--all] [--repo DIR] [--clone URL] [--image IMAGE] [-p|--profile NAME]… [--no-backup] [--adopt] [--target MEMBER]",
         "create the containers of repositories",
         examples=(
             "repoman new isurus",
             "repoman new . -p claude-share",
             "repoman new isurus lamna",
             "repoman new --all",
+            "repoman new --clone git@example.org:sharks/isurus.git",
             "repoman new isurus --repo isurus-project",
         ),
         arguments=(
             names("name of the project and of its container"),
             flag("--all", help="every project of the registry, and every container of yours"),
             option("--repo", metavar="DIR", help="directory of the repository in repos_root (default: the name)"),
+            option("--clone", metavar="URL", help="clone the repository first, with your git or hg"),
             option("--image", metavar="IMAGE", help="image of a new container, such as images:debian/13"),
             option("-p", "--profile", metavar="NAME", help="profile of the container to add to its others", repeatable=True),
             flag("--no-backup", help="leave the repository out of the backup"),
@@ -106,7 +108,9 @@ VERBS = (
         ),
         about="The repository is mounted at the same path, and your account exists in the container. If the\n"
         "project has a container, it is updated to its configuration. A failure is rolled back, and stops\n"
-        "none of the other projects. On a terminal, --all asks about repositories without a project.\n" + HERE,
+        "none of the other projects. On a terminal, --all asks about repositories without a project.\n"
+        "The clone of --clone is repos_root/NAME; without a NAME, the last part of the URL names it.\n"
+        "hg+URL and git+URL name the program, if the URL does not tell.\n" + HERE,
         variables=variables.new_variables,
         run=new.run_new,
     ),

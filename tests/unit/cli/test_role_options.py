@@ -20,7 +20,7 @@ def test_command_agrees_with_new() -> None:
     verb = VERBS_BY_WORDS["new"]
     arguments = {argument.names[-1].lstrip("-"): argument for argument in verb.arguments}
     arguments["name"] = arguments.pop("names")
-    assert arguments.keys() == {"name", "all", "repo", "image", "profile", "no-backup", "target", "adopt"}
+    assert arguments.keys() == {"name", "all", "repo", "clone", "image", "profile", "no-backup", "target", "adopt"}
     assert arguments["all"].help == plain(options_of("new")["all"]["description"])
     for name in ("name", "repo", "image", "target", "adopt"):
         assert arguments[name].help == plain(projects[name]["description"])
