@@ -46,6 +46,18 @@ options:
     ini:
       - section: repoman
         key: details
+  output:
+    description:
+      - How much to print. Without it, the key C(output) of the registry's table C([repoman]) on each host decides.
+      - V(quiet) prints what was done, what failed and a summary. V(normal) adds a line for each unchanged thing, and V(verbose) the steps.
+      - With C(-v) it is V(verbose).
+    type: str
+    choices: [quiet, normal, verbose]
+    env:
+      - name: REPOMAN_OUTPUT
+    ini:
+      - section: repoman
+        key: output
 """
 
 import json
@@ -57,13 +69,20 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, output_width, sentence, unified, use_color
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, first_sentence, render_failure
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    OUTPUTS,
+    QUIET,
+    VERBOSE,
+    Mode,
+    first_sentence,
+    render_failure,
+)
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import MODULES, render
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 LOCALHOST = "localhost"
 TRACEBACK_VERBOSITY = 3
-OMITTED = ("invocation", "exception", "failed", "item", "ansible_loop_var", "ansible_index_var")
+OMITTED = ("output", "invocation", "exception", "failed", "item", "ansible_loop_var", "ansible_index_var")
 """Keys that Ansible adds to a result."""
 
 
@@ -239,8 +258,7 @@ class CallbackModule(CallbackBase):
             report.changed |= bool(data.get("changed"))
             if task.diff and data.get("diff") and not brief:
                 lines += unified(data["diff"])
-            mode = Mode(bool(task.check_mode), brief, host if self.by_host else "", self.get_option("details"), output_width(sys.stdout))
-            rendered = render(view, data, failed, mode)
+            rendered = render(view, data, failed, self._mode(task, host, data))
             report.exit_code = max(report.exit_code, rendered.exit_code)
             if rendered.added is not None and report.results:
                 report.results[-1] = _completed(report.results[-1], rendered.added, data)
@@ -260,6 +278,18 @@ class CallbackModule(CallbackBase):
             lines += self._details(data)
         lines.sort(key=lambda line: line.is_error)  # errors stand last, below the table that they are about
         self._emit(report, self._prefix_host(host, lines))
+
+    def _mode(self, task: Any, host: str, data: dict[str, Any]) -> Mode:
+        """Return the mode of a task."""
+        output = VERBOSE if self._display.verbosity else self.get_option("output") or data.get("output")
+        return Mode(
+            check=bool(task.check_mode),
+            brief=self.get_option("brief"),
+            host=host if self.by_host else "",
+            details=self.get_option("details"),
+            width=output_width(sys.stdout),
+            output=output if output in OUTPUTS else QUIET,
+        )
 
     def _report_foreign_task(self, word: str, result: Any, suffix: str = "") -> None:
         """Report a task without a view in one line."""

@@ -153,6 +153,11 @@ profiles:
       returned: together with RV(profiles[].msg)
       type: int
       sample: 1
+output:
+  description: The key C(output) of the registry's table C([repoman]) - V(quiet), V(normal) or V(verbose). The command C(repoman) prints accordingly.
+  returned: if the registry was read
+  type: str
+  sample: quiet
 msg:
   description: The error, in one sentence.
   returned: failure

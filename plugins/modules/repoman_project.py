@@ -303,6 +303,11 @@ socket:
   returned: unless the whole run failed
   type: str
   sample: /run/incus/unix.socket
+output:
+  description: The key C(output) of the registry's table C([repoman]) - V(quiet), V(normal) or V(verbose). The command C(repoman) prints accordingly.
+  returned: if the registry was read
+  type: str
+  sample: quiet
 msg:
   description: The errors, one sentence for each project that failed.
   returned: failure

@@ -308,6 +308,11 @@ socket:
   returned: without O(status)
   type: str
   sample: /run/incus/unix.socket
+output:
+  description: The key C(output) of the registry's table C([repoman]) - V(quiet), V(normal) or V(verbose). The command C(repoman) prints accordingly.
+  returned: if the registry was read
+  type: str
+  sample: quiet
 msg:
   description: The error, in one sentence.
   returned: failure

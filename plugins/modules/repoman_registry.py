@@ -65,9 +65,11 @@ options:
         description: Include file systems that are mounted inside repositories in backups.
         type: bool
   output:
-    description: The key C(output) of the registry's table C([repoman]). It is kept for other programs; repoman does not use it.
+    description:
+      - The key C(output) of the registry's table C([repoman]), which is how much the command C(repoman) prints.
+      - V(quiet) prints what was done, what failed and a summary. V(normal) adds a line for each unchanged thing, and V(verbose) the steps.
     type: str
-    choices: [quiet, verbose]
+    choices: [quiet, normal, verbose]
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
@@ -119,6 +121,11 @@ steps:
   type: list
   elements: str
   sample: ["create the Incus project repoman"]
+output:
+  description: The key C(output) of the registry's table C([repoman]) - V(quiet), V(normal) or V(verbose). The command C(repoman) prints accordingly.
+  returned: if the registry was read
+  type: str
+  sample: quiet
 msg:
   description: The error, in one sentence.
   returned: failure
@@ -162,7 +169,7 @@ SPEC = {
                 "follow_mounts": {"type": "bool"},
             },
         },
-        "output": {"type": "str", "choices": ["quiet", "verbose"]},
+        "output": {"type": "str", "choices": ["quiet", "normal", "verbose"]},
     },
 }
 

@@ -110,6 +110,11 @@ steps:
   type: list
   elements: str
   sample: ["restore isurus to /home/alice/repos/isurus (411 files)"]
+output:
+  description: The key C(output) of the registry's table C([repoman]) - V(quiet), V(normal) or V(verbose). The command C(repoman) prints accordingly.
+  returned: if the registry was read
+  type: str
+  sample: quiet
 msg:
   description: The error, in one sentence.
   returned: failure

@@ -252,6 +252,11 @@ kept:
       path: /nfs/repos/.repoman/kept/20261125T030000Z/isurus
       files: 2
       bytes: 411
+output:
+  description: The key C(output) of the registry's table C([repoman]) - V(quiet), V(normal) or V(verbose). The command C(repoman) prints accordingly.
+  returned: if the registry was read
+  type: str
+  sample: quiet
 msg:
   description: The error, in one sentence.
   returned: failure

@@ -67,6 +67,7 @@ class Playbook:
     :param diff: show changes as unified diffs.
     :param json: print one JSON document.
     :param verbosity: number of ``-v``.
+    :param quiet: print only what was done and what failed.
     :param inventory: inventory sources; without any, and without a limit, the playbook runs on this host.
     :param limit: pattern of hosts to work on.
     :param forks: number of hosts to work on at once; 0 for ansible's default.
@@ -79,6 +80,7 @@ class Playbook:
     diff: bool = False
     json: bool = False
     verbosity: int = 0
+    quiet: bool = False
     inventory: tuple[str, ...] = ()
     limit: str = ""
     forks: int = 0
@@ -124,6 +126,8 @@ class Playbook:
         """
         variables = QUIET_ENV | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
         variables |= {"REPOMAN_DETAILS": "1"} if self.details else {}
+        if self.quiet:
+            variables |= {"REPOMAN_OUTPUT": "quiet", "ANSIBLE_VERBOSITY": "0"}
         if self.is_local:
             variables |= LOCAL_ENV
         if not current.keys() & {"ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP"}:

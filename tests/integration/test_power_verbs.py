@@ -34,15 +34,15 @@ def test_start_stop_restart(ready: World, proxy: RecordingProxy) -> None:
     ready.new("a", "b", image="debian")
     ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "c"\nrepo = "c"\n')
     proxy.clear()
-    assert ready.repoman("-C", "stop", "--all").out == "would stop a\nwould stop b\n"
+    assert ready.repoman("-C", "stop", "--all").out == "would stop a\nwould stop b\n2 projects to change\n"
     assert proxy.writes == [] and states(ready) == ["Running", "Running"]
-    assert ready.repoman("stop", "--all").out == "==> stopped a\n==> stopped b\n"
+    assert ready.repoman("stop", "--all").out == "==> stopped a\n==> stopped b\n2 projects are stopped\n"
     assert states(ready) == ["Stopped", "Stopped"]
     proxy.clear()
-    assert ready.repoman("stop", "a", "./b", cwd=ready.repos).out == "==> a is stopped already\n==> b is stopped already\n"
+    assert ready.repoman("stop", "a", "./b", cwd=ready.repos).out == "2 projects are stopped already\n"
     assert proxy.writes == []
     refused = ready.repoman("start", "b", "c", "nosuch", code=4)
-    assert refused.out == "==> started b\n"
+    assert refused.out == "==> started b\n3 projects: 1 started, 2 failed\n"
     assert [line for line in refused.err.splitlines() if "nosuch" not in line] == [
         "starting b…",
         "repoman: error: the project 'c' has no container.",

@@ -13,6 +13,7 @@ from proxy import RecordingProxy
 from template_texts import DOUBTFUL, EMPTY
 from world import CHECKOUT, World
 
+REPORT = {"ANSIBLE_STDOUT_CALLBACK": "homelab.repoman.report"}
 VENDOR = ["claude-share", "dotfiles", "llm-share"]
 TINY = 'description: tiny\nconfig:\n  user.who: "${USER}"\n'
 
@@ -23,7 +24,7 @@ def test_install_all_four_ways(ready: World, proxy: RecordingProxy) -> None:
     assert "would install claude-share" in checked.out
     assert set(ready.profiles()) == {"default"} and proxy.writes == []
     out = ready.repoman("profile", "install", "--all").out
-    assert out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
+    assert out.splitlines() == [*(f"==> installed {name} (source: vendor)" for name in VENDOR), "3 profiles are installed"]
     assert [method for method, _target in proxy.writes] == ["POST"] * 3
     profiles = ready.profiles()
     assert profiles["llm-share"]["config"]["environment.OLLAMA_HOST"] == f"http://{ready.lan_ip}:11434"
@@ -31,8 +32,17 @@ def test_install_all_four_ways(ready: World, proxy: RecordingProxy) -> None:
     assert profiles["dotfiles"]["devices"]["hgrc"]["required"] == "false"
     proxy.clear()
     again = ready.repoman("profile", "install", "--all").out
-    assert again.splitlines() == [f"==> {name} is up to date (source: vendor)" for name in VENDOR]
+    assert again.splitlines() == ["3 profiles are up to date"]
     assert proxy.requests == [("GET", "/1.0/profiles?recursion=1&project=default")]
+    named = [f"==> {name} is up to date (source: vendor)" for name in VENDOR]
+    text = ready.registry.read_text()
+    ready.write(ready.registry, text.replace('output = "quiet"', 'output = "normal"'))
+    assert ready.repoman("profile", "install", "--all").out.splitlines()[:-1] == named
+    assert ready.playbook("homelab.repoman.profile_install", repoman_profile_all=True, env=REPORT).out.splitlines()[:-1] == named
+    assert ready.repoman("profile", "install", "--all", "-q").out == again
+    ready.write(ready.registry, text)
+    assert ready.repoman("profile", "install", "--all", "-v").out.splitlines()[:-1] == named
+    assert ready.repoman("profile", "install", VENDOR[0], "-q").out.splitlines() == named[:1]
     assert not ready.repoman("-C", "--json", "profile", "install", "--all").data["changed"]
 
 
@@ -272,7 +282,7 @@ def test_the_library_bears_files_of_every_kind(ready: World) -> None:
     assert (rows["dotfiles"]["source"], rows["dotfiles"]["error"]) == ("vendor", "")
     assert sorted(name for name in rows if rows[name]["error"]) == ["loud", "nas:x", "pipe", "two"]
     result = ready.repoman("profile", "install", "--all", code=4)
-    assert result.out.splitlines() == [f"==> installed {name} (source: vendor)" for name in VENDOR]
+    assert result.out.splitlines()[:-1] == [f"==> installed {name} (source: vendor)" for name in VENDOR]
     for words in ("'nas:x' cannot be", "pipe.yml: not a regular file", "loud.YML: the name", "two.yml and two.yaml"):
         assert words in result.err
 
@@ -312,7 +322,7 @@ def test_install_default_needs_force(ready: World) -> None:
     ready.refused("-C", "profile", "install", "default", code=4)
     assert ready.profiles()["default"] == before
     out = ready.repoman("profile", "install", "--all", code=4).out
-    assert len(out.splitlines()) == len(VENDOR)
+    assert out.splitlines()[-1] == f"{len(VENDOR) + 1} profiles: {len(VENDOR)} installed, 1 failed"
     command = ready.repoman("--json", "profile", "install", "default", "--force").data["profiles"][0]["restore_command"]
     try:
         assert ready.profiles()["default"]["config"] == {"user.mine": "1"}

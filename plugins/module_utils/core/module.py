@@ -123,7 +123,7 @@ def check_seconds(params: dict[str, Any]) -> None:
 def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return the result of ``run``; a ``RepomanError`` becomes a failed result with message, hints and exit code.
 
-    The result has each warning of :func:`core.warnings.warn` once.
+    The result has each warning of :func:`core.warnings.warn` once, and ``output``, if the registry was read.
 
     With ``predict`` in check mode, an error that an earlier task may prevent becomes a warning.
 
@@ -138,8 +138,10 @@ def run_logic(run: Logic, params: dict[str, Any], check: bool, emit: Callable[[s
         name = run.__module__.rpartition(".plugins.")[2].removeprefix("module_utils.")
         logger.debug("%s%s with options: %s", name, " in check mode" if check else "", options)
         result = _run_logic(run, params, check)
-        if collected:
-            result["warnings"] = [*collected, *result.get("warnings", ())]
+        if collected.warnings:
+            result["warnings"] = [*collected.warnings, *result.get("warnings", ())]
+        if collected.output:
+            result["output"] = collected.output
         logger.debug("%s", f"failed: {result['msg']}" if result.get("failed") else f"changed: {result.get('changed', False)}")
         return result
 

@@ -2,26 +2,49 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Warnings of a run, from any depth: :func:`core.module.run_logic` puts each into the result, once."""
+"""What any part of a run adds to its result: warnings, each once, and the output that the registry asks for.
+
+:func:`core.module.run_logic` puts them into the result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-_collectors: list[list[str]] = []
+
+@dataclass
+class Collected:
+    """What a run adds to its result.
+
+    :param warnings: in the order of their first occurrence.
+    :param output: ``quiet``, ``normal`` or ``verbose``, as the registry says; empty if none was read.
+    """
+
+    warnings: list[str] = field(default_factory=list)
+    output: str = ""
+
+
+_collectors: list[Collected] = []
 
 
 def warn(text: str) -> None:
     """Add a warning to the result of the current run; outside a run it is lost."""
-    if _collectors and text not in _collectors[-1]:
-        _collectors[-1].append(text)
+    if _collectors and text not in _collectors[-1].warnings:
+        _collectors[-1].warnings.append(text)
+
+
+def set_output(output: str) -> None:
+    """Set how much the command prints of the current run's result; outside a run it is lost."""
+    if _collectors:
+        _collectors[-1].output = output
 
 
 @contextmanager
-def collecting() -> Iterator[list[str]]:
-    """Yield the list that takes the warnings inside the ``with``."""
-    collected: list[str] = []
+def collecting() -> Iterator[Collected]:
+    """Yield the object that takes what is added inside the ``with``."""
+    collected = Collected()
     _collectors.append(collected)
     try:
         yield collected

@@ -142,13 +142,13 @@ class DoctorContext:
 
     @cached_property
     def _registry(self) -> Registry | RepomanError:
-        with collecting() as warnings:
+        with collecting() as collected:
             try:
                 return store.load(self.registry_path)
             except RepomanError as error:
                 return error
             finally:
-                self.registry_warnings += warnings
+                self.registry_warnings += collected.warnings
 
     def read_registry(self) -> Registry:
         """Return the registry.

@@ -66,7 +66,13 @@ def predict_info(params: dict[str, Any]) -> dict[str, Any]:
         "library": {"profiles": 0, "installed": 0, "drift": [], "errors": []},
     }
     projects = [summary | _details(context, summary["name"]) for summary in summaries]
-    return {"changed": False, "host": host, "projects": projects, "time": iso_time(datetime.now(timezone.utc)), "account": vars(context.account)}
+    return {
+        "changed": False,
+        "host": host,
+        "projects": projects,
+        "time": iso_time(datetime.now(timezone.utc)),
+        "account": vars(context.account),
+    }
 
 
 def predicted_context(params: dict[str, Any]) -> RunContext:

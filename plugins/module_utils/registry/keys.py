@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Defaults
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table
 
-OUTPUTS = ("quiet", "verbose")
+OUTPUTS = ("quiet", "normal", "verbose")
 """How much the command prints; the first is the default."""
 PROTECTABLE = ("hooks", "config")
 """What ``protect`` in an override may hold."""
@@ -77,7 +77,8 @@ _FROM_DEFAULTS = "that of [defaults]"
 REPOMAN = (
     Key("schema", Kind.NUMBER, SCHEMA, f"Version of the file's format, from 1 to {SCHEMA}. Earlier ones are read; the next write migrates them.",
         default_text="required"),
-    Key("output", Kind.CHOICE, OUTPUTS[0], "How much the command prints.", choices=OUTPUTS),
+    Key("output", Kind.CHOICE, OUTPUTS[0], "How much the command prints. ``normal`` adds a line for each unchanged thing, ``verbose`` also the steps.",
+        choices=OUTPUTS),
 )  # fmt: skip
 HOST = (
     Key("lan_ip", Kind.STRING, "", "Address of this host for its containers: the value of ${HOST_LAN_IP} in profile templates. repoman setup detects it.",

@@ -63,7 +63,7 @@ class Registry:
     :param path: of the file.
     :param text: of the file.
     :param schema: schema of the file; the data in memory always has schema 3.
-    :param output: ``quiet`` or ``verbose``.
+    :param output: how much the command prints: ``quiet``, ``normal`` or ``verbose``.
     :param lan_ip: address of the host for its containers; empty if unknown.
     :param defaults: defaults for projects.
     :param projects: by name, in the file's order.

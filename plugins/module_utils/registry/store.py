@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
+from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import set_output, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
@@ -55,6 +55,7 @@ def _parse(text: str, path: str) -> Registry:
     registry = parse(text, path)
     for warning in registry.warnings:
         warn(warning)
+    set_output(registry.output)
     _logger.debug("read %s: schema %d, %d projects", path, registry.schema, len(registry.projects))
     return registry
 

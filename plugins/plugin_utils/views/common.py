@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,10 @@ MORE_HINT = "run it again with -v to see more"
 
 
 NOT_FOUND = 3
+
+
+QUIET, NORMAL, VERBOSE = OUTPUTS = ("quiet", "normal", "verbose")
+"""How much is printed: what was done and what failed; also what is unchanged; also the steps."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Mode:
     :param host: name of the host in the inventory; empty for this host.
     :param details: show all of each project, not an overview.
     :param width: columns that a line may take.
+    :param output: one of :data:`OUTPUTS`.
     """
 
     check: bool = False
@@ -53,6 +58,17 @@ class Mode:
     host: str = ""
     details: bool = False
     width: int = STANDARD_WIDTH
+    output: str = QUIET
+
+    @property
+    def shows_unchanged(self) -> bool:
+        """True if each unchanged thing of several gets a line. If there is only one, it always does."""
+        return self.output != QUIET
+
+    @property
+    def shows_steps(self) -> bool:
+        """True if all steps are printed; check mode always prints them."""
+        return self.check or self.output == VERBOSE
 
 
 def home_of(result: Result) -> str:
@@ -86,6 +102,24 @@ def step_lines(result: Steps, mode: Mode, home: str = "") -> list[Line]:
     """
     steps = [shorten_home(step, home) for step in result["steps"]]
     return [Line("out", f"would {step}") if mode.check else Line("done", in_past_tense(step)) for step in steps]
+
+
+def summary_lines(noun: str, labels: Sequence[str]) -> list[Line]:
+    """Return the summary of a run on several things; nothing for one, whose line says it all.
+
+    :param noun: such as ``profile``.
+    :param labels: for each thing, what became of it, such as ``up to date`` or ``installed``.
+    """
+    if len(labels) < 2:
+        return []
+    counts = {label: labels.count(label) for label in labels}
+    if len(counts) == 1:
+        verb = "" if labels[0] == FAILED or labels[0].startswith("to ") else "are "
+        return [Line("out", f"{len(labels)} {noun}s {verb}{labels[0]}")]
+    return [Line("out", f"{len(labels)} {noun}s: {', '.join(f'{number} {label}' for label, number in counts.items())}")]
+
+
+FAILED = "failed"
 
 
 PAST_TENSES = {

@@ -11,10 +11,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    FAILED,
     Mode,
     Rendered,
     Views,
     error_lines,
+    summary_lines,
     worst_exit_code,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
@@ -28,6 +30,10 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
 PROFILE_WIDTHS = (16, 23, 12)
 OTHER_WIDTH = 43
 """Columns of the table that the longest cells of the others take, with the gaps."""
+LABELS = {"installed": "installed", "updated": "installed", "unchanged": "up to date", "failed": FAILED}
+"""Actions of an installation, as the summary names them."""
+CHECK_LABELS = LABELS | {"installed": "to install", "updated": "to update"}
+"""The same in check mode."""
 
 
 def render_list(result: ProfileListResult, mode: Mode) -> Rendered:
@@ -58,23 +64,27 @@ def drift_label(profile: ListedProfile) -> str:
 
 
 def render_install(result: ProfileResult, mode: Mode) -> Rendered:
-    """Show the result for each profile."""
+    """Show the result for each profile, and a summary of several."""
     lines: list[Line] = []
-    for profile in result["profiles"]:
+    profiles = result["profiles"]
+    for profile in profiles:
         name, action, saved = profile["name"], profile["action"], profile.get("saved")
         if saved and mode.check:
             lines.append(Line("out", f"would save the installed {name} in {os.path.dirname(saved)}"))
         elif saved:
             lines.append(Line("done", f"saved the former {name}; to bring it back: {profile['restore_command']}"))
         if action == "unchanged":
-            lines.append(Line("done", f"{name} is up to date (source: {profile['source']})"))
+            if mode.shows_unchanged or len(profiles) == 1:
+                lines.append(Line("done", f"{name} is up to date (source: {profile['source']})"))
         elif action != "failed" and mode.check:
             lines.append(Line("out", f"would {'install' if action == 'installed' else 'update'} {name} (source: {profile['source']})"))
         elif action != "failed":
             lines.append(Line("done", f"installed {name} (source: {profile['source']})"))
         if "msg" in profile:
             lines += error_lines(profile["msg"], profile.get("hints") or ())
-    return Rendered(lines, worst_exit_code(result["profiles"]))
+    labels = CHECK_LABELS if mode.check else LABELS
+    lines += summary_lines("profile", [labels[profile["action"]] for profile in profiles])
+    return Rendered(lines, worst_exit_code(profiles))
 
 
 def render_remove(result: ProfileResult, mode: Mode) -> Rendered:

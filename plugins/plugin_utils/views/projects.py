@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -17,6 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus.client impor
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Column, Line, fitted_table, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    FAILED,
     NOT_FOUND,
     Mode,
     Rendered,
@@ -24,6 +24,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     error_lines,
     home_of,
     step_lines,
+    summary_lines,
     worst_exit_code,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
@@ -35,13 +36,10 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import
     SetupResult,
 )
 
-FAILED = "failed"
-SUMMARY_WORDS = {"created": "created", "updated": "updated", "started": "started", "unchanged": "up to date", FAILED: FAILED}
-"""What the summary of several projects calls each action, in this order."""
-UNCONDITIONAL = ("up to date", FAILED)
-"""Those of them that are known in check mode, too."""
 STALE_MOUNT = "the container shows a directory that was deleted or replaced on the host"
 NO_PROJECTS = "no projects yet; create one: repoman new NAME"
+PARTIAL_STEPS = ("prepare the home ", "create the account ", "verify ", "mark ")
+"""Beginnings of steps that are a part of another one, such as of the creation of a container."""
 NO_CONTAINERS = "no containers yet; create one: repoman new NAME"
 
 
@@ -81,12 +79,11 @@ def render_new(result: ProjectResult, mode: Mode) -> Rendered:
     lines: list[Line] = []
     for project in projects:
         if project["action"] != FAILED:
-            text = f"{project['name']} is up to date"
-            unchanged = Line("out", f"nothing to do: {text}") if mode.check else Line("done", text)
-            lines += _project_lines(project, mode, home_of(result), unchanged)
+            up_to_date = f"{project['name']} is up to date"
+            unchanged = Line("out", f"nothing to do: {up_to_date}") if mode.check else Line("done", up_to_date)
+            lines += _project_lines(project, mode, home_of(result), _unchanged_lines(result, mode, unchanged))
     lines += _failure_lines([project for project in projects if project["action"] == FAILED], is_one=len(projects) == 1)
-    if len(projects) > 1:
-        lines.append(Line("out", new_summary(projects, mode)))
+    lines += _summary_lines(result, mode, lambda _project: "up to date")
     existing = [project["name"] for project in projects if project["action"] != FAILED]
     if existing and not mode.check:
         lines.append(Line("out", _next_command(result, existing[0] if len(existing) == 1 else "NAME", mode.host)))
@@ -107,15 +104,6 @@ def _failure_lines(projects: Sequence[ChangedProject], is_one: bool) -> list[Lin
     return lines
 
 
-def new_summary(projects: Sequence[ChangedProject], mode: Mode) -> str:
-    """Return one line about several projects: how many were created, updated and so on."""
-    counts = Counter(SUMMARY_WORDS.get(project["action"], project["action"]) for project in projects)
-    words = [word for word in dict.fromkeys([*SUMMARY_WORDS.values(), *counts]) if counts[word]]
-    would = "would be " if mode.check else ""
-    parts = [f"{counts[word]} {'' if word in UNCONDITIONAL else would}{word}" for word in words]
-    return f"{len(projects)} projects: {', '.join(parts)}"
-
-
 def _next_command(result: ProjectResult, name: str, host: str) -> str:
     """Return the command that enters a container. Another host may lack the command ``repoman``, but it has the ``incus`` client."""
     if not host:
@@ -129,23 +117,56 @@ def render_power(result: ProjectResult, mode: Mode) -> Rendered:
     """Show differences and steps of each container that is started or stopped."""
     lines: list[Line] = []
     for project in result["projects"]:
-        unchanged = Line("done", f"{project['name']} is {project.get('state', '').lower()} already")
-        lines += _project_lines(project, mode, home_of(result), unchanged)
+        unchanged = Line("done", f"{project['name']} is {_unchanged_state(project)}")
+        lines += _project_lines(project, mode, home_of(result), _unchanged_lines(result, mode, unchanged))
+    lines += _summary_lines(result, mode, _unchanged_state)
     return Rendered(lines or [Line("out", NO_CONTAINERS)], worst_exit_code(result["projects"]))
 
 
-def _project_lines(project: ChangedProject, mode: Mode, home: str, unchanged: Line) -> list[Line]:
+def _unchanged_state(project: ChangedProject) -> str:
+    return f"{project.get('state', '').lower()} already"
+
+
+def _unchanged_lines(result: ProjectResult, mode: Mode, line: Line) -> list[Line]:
+    """Return the line for a project without steps, if it is to be shown."""
+    return [line] if mode.shows_unchanged or len(result["projects"]) == 1 else []
+
+
+def _summary_lines(result: ProjectResult, mode: Mode, unchanged: Callable[[ChangedProject], str]) -> list[Line]:
+    """Return the summary of a run on several projects.
+
+    :param unchanged: returns the label of a project without steps.
+    """
+
+    def label(project: ChangedProject) -> str:
+        if project["action"] == FAILED:
+            return FAILED
+        if not project["steps"]:
+            return unchanged(project)
+        done = project["action"] if project["action"] != "unchanged" else "updated"
+        return f"to be {done}" if mode.check else done
+
+    return summary_lines("project", [label(project) for project in result["projects"]])
+
+
+def _project_lines(project: ChangedProject, mode: Mode, home: str, unchanged: list[Line]) -> list[Line]:
     """Return the error of a project, or its differences and steps.
 
     :param home: directory to show as ``~``.
-    :param unchanged: the line for a project without steps.
+    :param unchanged: the lines for a project without steps.
     """
     if project["action"] == FAILED:
         return error_lines(project["msg"], project["hints"])
     if not project["steps"]:
-        return [unchanged]
-    differences = [shorten_home(difference, home) for difference in project["differences"]]
-    return [*(Line("out", f"{project['name']} differs: {text}") for text in differences), *step_lines(project, mode, home)]
+        return unchanged
+    differences = [Line("out", f"{project['name']} differs: {shorten_home(text, home)}") for text in project["differences"]]
+    return [*differences, *step_lines({"steps": _shown_steps(project["steps"], mode)}, mode, home)]
+
+
+def _shown_steps(steps: list[str], mode: Mode) -> list[str]:
+    """Return the steps to print: without those that only belong to another one, unless all are wanted."""
+    main = [step for step in steps if not step.startswith(PARTIAL_STEPS) and not step.endswith(" to the registry")]
+    return steps if mode.shows_steps else main or steps
 
 
 def render_remove(result: ProjectResult, mode: Mode) -> Rendered:

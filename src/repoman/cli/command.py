@@ -19,7 +19,7 @@ from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verbs import GROUPS, VERBS, Verb
 from repoman.current_directory import leave_if_deleted
-from repoman.errors import INTERRUPTED, CliError, print_error
+from repoman.errors import INTERRUPTED, USAGE, CliError, print_error
 from repoman.playbook import Playbook
 
 
@@ -66,6 +66,8 @@ def make_playbook(verb: Verb, options: Namespace) -> Playbook:
 
     :raises CliError: wrong usage.
     """
+    if options.quiet and options.verbose:
+        raise CliError("-q and -v exclude each other.", f"repoman {verb.words} --help", exit_code=USAGE)
     return Playbook(
         name=verb.words.replace(" ", "_"),
         variables=verb.variables(options),
@@ -73,6 +75,7 @@ def make_playbook(verb: Verb, options: Namespace) -> Playbook:
         diff=options.diff,
         json=options.json,
         verbosity=options.verbose,
+        quiet=options.quiet,
         inventory=tuple(options.inventory or ()),
         limit=options.limit or "",
         forks=options.forks or 0,

@@ -61,7 +61,7 @@ def command_help() -> str:
     rows = [(f"{verb.words} {verb.usage}".strip(), verb.summary) for verb in VERBS]
     return "\n".join(
         (
-            "usage: repoman [-C|--check] [--diff] [-v…] [--json] [-i INVENTORY] [-l PATTERN] VERB …",
+            "usage: repoman [-C|--check] [--diff] [-q] [-v…] [--json] [-i INVENTORY] [-l PATTERN] VERB …",
             "",
             "A container for each of your repositories, shared profiles, and a backup of all repositories.",
             "",

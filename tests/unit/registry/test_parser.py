@@ -312,5 +312,5 @@ def test_a_run_warns_once_of_each_misspelling(path: str) -> None:
         return {"changed": False, "warnings": ["another"]}
 
     warning = f"{path}, line 3: the table [default] is not known and has no effect; did you mean [defaults]?"
-    assert run_logic(run, {}, False) == {"changed": False, "warnings": [warning, "another"]}
+    assert run_logic(run, {}, False) == {"changed": False, "warnings": [warning, "another"], "output": "quiet"}
     assert run_logic(run, {}, True)["warnings"] == [warning]

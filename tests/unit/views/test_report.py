@@ -99,7 +99,7 @@ class Run:
         self.callback = report.CallbackModule()
         self.screen = Screen(verbosity)
         self.callback._display = self.screen
-        self.callback._plugin_options = {"format": "text", "brief": False, "details": False} | options
+        self.callback._plugin_options = {"format": "text", "brief": False, "details": False, "output": None} | options
         path = report.PLAYBOOKS / f"{name}.yml" if name else "/home/me/site.yml"
         self.callback.v2_playbook_on_start(Start(str(path)))
         self.callback.v2_playbook_on_play_start(Start(hosts=list(hosts)))
@@ -172,14 +172,33 @@ class TestProfiles:
         assert out == [
             "==> installed claude-share (source: vendor)",
             "==> installed b (source: user)",
-            "==> c is up to date (source: vendor)",
+            "3 profiles: 2 installed, 1 up to date",
         ]
         assert (err, code) == ([], 0)
+
+    def test_install_of_what_is_up_to_date(self) -> None:
+        """One that was asked for always gets its line. Several are counted, and named if the registry or the command says so."""
+        unchanged: Data = {"profiles": [profile(action="unchanged")]}
+        line = "==> claude-share is up to date (source: vendor)"
+        assert told("profile_install", unchanged)[0] == [line] == told("profile_install", unchanged, output="quiet")[0]
+        several = {"profiles": unchanged["profiles"] * 3}
+        quiet, normal = ["3 profiles are up to date"], [line] * 3 + ["3 profiles are up to date"]
+        assert told("profile_install", several)[0] == told("profile_install", several | {"output": "quiet"})[0] == quiet
+        for output in ("normal", "verbose"):
+            assert told("profile_install", several | {"output": output})[0] == normal
+        assert told("profile_install", several | {"output": "verbose"}, output="quiet")[0] == quiet
+        assert told("profile_install", several | {"output": "quiet"}, verbosity=1)[0] == normal
+        failed = {"profiles": [FAILED_LINE, FAILED_LINE]}
+        assert told("profile_install", failed, failed=True)[0] == ["2 profiles failed"]
 
     def test_install_in_check_mode(self) -> None:
         """It says what would be done."""
         out, _err, _code = told("profile_install", {"changed": True, "profiles": [profile(), profile("b", "updated")]}, check=True)
-        assert out == ["would install claude-share (source: vendor)", "would update b (source: vendor)"]
+        assert out == [
+            "would install claude-share (source: vendor)",
+            "would update b (source: vendor)",
+            "2 profiles: 1 to install, 1 to update",
+        ]
 
     def test_copy(self) -> None:
         """The path of the copy, whether it was made or was there."""
@@ -217,7 +236,7 @@ class TestProfiles:
         worse = profile("c", "failed", msg="no c.", hints=[], exit_code=3)
         data = {"profiles": [FAILED_LINE, profile(), worse], "msg": "profile 'b': no. no c.", "hints": ["do c"], "exit_code": 4}
         out, err, code = told("profile_install", data, failed=True)
-        assert out == ["==> installed claude-share (source: vendor)"]
+        assert out == ["==> installed claude-share (source: vendor)", "3 profiles: 2 failed, 1 installed"]
         assert err == ["repoman: error: profile 'b': no.", "hint: do c", "repoman: error: no c."]
         assert code == 4
 
@@ -406,16 +425,35 @@ class TestProjects:
                 *project("d", **failed, msg="else.", hints=["do d"])["projects"],
             ]
         }
-        done = ["==> created container isurus", "==> lamna is up to date", "5 projects: 1 created, 1 up to date, 3 failed"]
+        summary = "5 projects: 1 created, 3 failed, 1 up to date"
+        done = ["==> created container isurus", "==> lamna is up to date", summary]
         errors = [
             *("repoman: error: a: no.", "repoman: error: c: no.", "hint: do a b"),
             *("repoman: error: d: else.", "hint: do d"),
         ]
-        assert told("new", results, failed=True) == ([*done, "next: repoman shell NAME"], errors, 4)
-        would = ["would create container isurus", "nothing to do: lamna is up to date"]
-        summary = "5 projects: 1 would be created, 1 up to date, 3 failed"
-        assert told("new", results, failed=True, check=True)[0] == [*would, summary]
+        assert told("new", results | {"output": "normal"}, failed=True) == ([*done, "next: repoman shell NAME"], errors, 4)
+        assert told("new", results, failed=True)[0] == [done[0], summary, "next: repoman shell NAME"]
+        would = ["would create container isurus", "5 projects: 1 to be created, 3 failed, 1 up to date"]
+        assert told("new", results, failed=True, check=True)[0] == would
         assert told("new", {"projects": []})[0] == ["no projects yet; create one: repoman new NAME"]
+
+    def test_steps(self) -> None:
+        """Those that are a part of another one are printed by check mode and if the output is verbose, or if there is no other."""
+        steps = [
+            "create container isurus from x",
+            "prepare the home /home/me",
+            "start isurus",
+            "create the account me",
+            "verify that me can write to /r",
+            "write isurus to the registry",
+            "mark isurus as ready",
+        ]
+        made = project(steps=steps)
+        assert told("new", made)[0] == ["==> created container isurus from x", "==> started isurus", "next: repoman shell isurus"]
+        assert told("new", made | {"output": "normal"})[0] == told("new", made)[0]
+        assert len(told("new", made | {"output": "verbose"})[0]) == len(told("new", made, verbosity=1)[0]) == len(steps) + 1
+        assert told("new", made, check=True)[0] == [f"would {step}" for step in steps]
+        assert told("new", project(steps=steps[-2:-1]))[0][0] == "==> wrote isurus to the registry"
 
     def test_remove(self) -> None:
         """What goes, and what stays."""
@@ -443,10 +481,14 @@ class TestProjects:
             ]
         }
         err = ["repoman: error: no.", "hint: try"]
-        assert told("start", results) == (["==> started isurus", "==> lamna is running already"], err, 4)
-        assert told("start", results, check=True)[0] == ["would start isurus", "==> lamna is running already"]
+        summary = "3 projects: 1 started, 1 running already, 1 failed"
+        assert told("start", results) == (["==> started isurus", summary], err, 4)
+        assert told("start", results | {"output": "normal"})[0] == ["==> started isurus", "==> lamna is running already", summary]
+        assert told("start", results, check=True)[0] == ["would start isurus", "3 projects: 1 to be started, 1 running already, 1 failed"]
         assert told("restart", project(steps=["restart isurus"]))[0] == ["==> restarted isurus"]
         assert told("stop", project(state="Stopped", steps=[]))[0] == ["==> isurus is stopped already"]
+        stopped = {"projects": project(action="unchanged", state="Stopped", steps=[])["projects"] * 2}
+        assert told("stop", stopped)[0] == ["2 projects are stopped already"]
         assert told("stop", {"projects": []}) == (["no containers yet; create one: repoman new NAME"], [], 0)
 
     @pytest.mark.parametrize(("view", "done"), [("new", PROJECT), ("remove", REMOVED), ("shell", PROJECT)])
@@ -454,8 +496,11 @@ class TestProjects:
         """The others are told, and the exit code is the worst."""
         both = {"changed": True, "projects": [*done["projects"], *REFUSED["projects"]]}
         out, err, code = told(view, both | {"failed": True, "msg": "isurus: no.", "hints": [], "exit_code": 4}, failed=True)
-        summary = ["2 projects: 1 created, 1 failed"] if view == "new" else []
-        assert out[:-1] == [*told(view, done)[0][:-1], *summary] and err == ["repoman: error: isurus: no.", "hint: do c"] and code == 4
+        assert (
+            [line for line in out if not line.startswith("2 projects: ")] == told(view, done)[0]
+            and err == ["repoman: error: isurus: no.", "hint: do c"]
+            and code == 4
+        )
 
     def test_shell(self) -> None:
         """It is silent, but for what it would do."""
@@ -875,8 +920,15 @@ class TestHosts:
         failed = profile("b", "failed", msg="no.", hints=["h"], exit_code=1)
         run = Run("profile_install")
         run.screen.err = run.screen.out
-        run.callback.v2_runner_on_failed(Result(Task({"repoman_view": "profile_install"}), Host("localhost"), {"profiles": [failed, profile()]}))
-        assert run.screen.out == ["==> installed claude-share (source: vendor)", "repoman: error: no.", "hint: h"]
+        run.callback.v2_runner_on_failed(
+            Result(Task({"repoman_view": "profile_install"}), Host("localhost"), {"profiles": [failed, profile()]})
+        )
+        assert run.screen.out == [
+            "==> installed claude-share (source: vendor)",
+            "2 profiles: 1 failed, 1 installed",
+            "repoman: error: no.",
+            "hint: h",
+        ]
 
     def test_order_is_that_of_the_names(self) -> None:
         """Whichever host is done first."""
