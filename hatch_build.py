@@ -14,7 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COLLECTION = "ansible_collections/homelab/repoman"
-CONTENT = ("galaxy.yml", "README.md", "COPYING", "meta", "plugins", "roles", "playbooks", "profiles")
+CONTENT = ("galaxy.yml", "README.md", "COPYING", "docs/output.schema.json", "meta", "plugins", "roles", "playbooks", "profiles")
 
 
 class CollectionHook(BuildHookInterface):  # type: ignore[type-arg]

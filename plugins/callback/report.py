@@ -68,6 +68,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.plugin_utils.run_report import Failure, HostReport, RunReport, find_failure
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, output_width, sentence, unified, use_color
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     OUTPUTS,
@@ -82,70 +83,11 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render impor
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 LOCALHOST = "localhost"
 TRACEBACK_VERBOSITY = 3
-OMITTED = ("output", "invocation", "exception", "failed", "item", "ansible_loop_var", "ansible_index_var")
-"""Keys that Ansible adds to a result."""
-
-
-class HostReport:
-    """Report of one host: lines, results and exit code."""
-
-    def __init__(self) -> None:
-        self.lines: list[Line] = []
-        self.results: list[dict[str, Any]] = []
-        self.looped = False
-        self.changed = False
-        self.exit_code = 0
-
-    def document(self) -> dict[str, Any]:
-        """Return the host's part of the JSON document."""
-        status = {"changed": self.changed, "exit_code": self.exit_code}
-        if len(self.results) == 1 and not self.looped:
-            return self.results[0] | status
-        return status | {"results": self.results}
-
-
-class RunReport:
-    """Report of a run; the command reads it after the run."""
-
-    def __init__(self) -> None:
-        self.reset("")
-
-    def reset(self, verb: str) -> None:
-        """Start a new run.
-
-        :param verb: the verb of a playbook of this collection, or empty for other playbooks.
-        """
-        self.verb = verb
-        self.hosts: dict[str, HostReport] = {}
-        self.warned: set[tuple[str, str]] = set()
-
-    def host_report(self, host: str) -> HostReport:
-        """Return the report of a host."""
-        return self.hosts.setdefault(host, HostReport())
-
-    @property
-    def exit_code(self) -> int:
-        """Highest exit code of all hosts."""
-        return max((report.exit_code for report in self.hosts.values()), default=0)
-
-    @property
-    def changed(self) -> bool:
-        """True if anything was changed on any host, or in check mode would be."""
-        return any(report.changed for report in self.hosts.values())
-
-    @property
-    def results(self) -> list[dict[str, Any]]:
-        """Results of repoman's tasks, in order."""
-        return [result for report in self.hosts.values() for result in report.results]
-
-    def document(self, by_host: bool) -> dict[str, Any]:
-        """Return the JSON document."""
-        document: dict[str, Any] = {"verb": self.verb, "changed": self.changed, "exit_code": self.exit_code}
-        if by_host:
-            return document | {"hosts": {host: report.document() for host, report in sorted(self.hosts.items())}}
-        for report in self.hosts.values():
-            document |= report.document()
-        return document
+OMITTED = (
+    *("output", "invocation", "exception", "failed", "item", "ansible_loop_var", "ansible_index_var"),
+    *("ansible_facts", "deprecations"),
+)
+"""Keys that Ansible adds to a result, and the one that is only for this report."""
 
 
 run_report = RunReport()
@@ -178,7 +120,9 @@ class CallbackModule(CallbackBase):
         """Report that no host matches."""
         report = run_report.host_report("")
         report.exit_code = 1
-        self._emit(report, [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   shows the hosts")])
+        lines = [Line("error", "no host matches."), Line("hint", "ansible-inventory -i INVENTORY --graph   # shows the hosts")]
+        report.fail(find_failure({}, True, lines, 1))
+        self._emit(report, lines)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Report a successful task."""
@@ -203,7 +147,9 @@ class CallbackModule(CallbackBase):
         report.results.append({"unreachable": True, "msg": str(data.get("msg", ""))})
         reason = sentence(str(data.get("msg") or "no answer"))
         error = Line("error", f"{host} is unreachable: {reason.removeprefix('Task failed: ')}")
-        self._emit(report, [error, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   shows why")])
+        lines = [error, Line("hint", f"ansible -i INVENTORY {host} -m ansible.builtin.ping -vvv   # shows why")]
+        report.fail(find_failure({}, True, lines, 1))
+        self._emit(report, lines)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Report a successful item of a loop."""
@@ -268,12 +214,17 @@ class CallbackModule(CallbackBase):
         elif failed and run_report.verb:
             report.results.append(_strip_internal(data, failed, False))
             lines += render_failure(data).lines
-        elif not run_report.verb:
+        elif failed and not ignored:
+            report.fail(Failure(report.exit_code, first_sentence(data)))
+        if not view and not run_report.verb:
             self._report_foreign_task(
                 "fatal" if failed else "changed" if data.get("changed") else "ok", result, "; ignored" if ignored else ""
             )
+        if not ignored:
+            report.fail(find_failure(data if view else {}, failed, lines, report.exit_code))
         if not brief:
             lines += [Line("warning", text) for text in self._warnings(host, result, data)]
+        report.warn(line.text for line in lines if line.style == "warning")
         if failed and (view or run_report.verb):
             lines += self._details(data)
         lines.sort(key=lambda line: line.is_error)  # errors stand last, below the table that they are about
@@ -362,6 +313,8 @@ def _strip_internal(data: dict[str, Any], failed: bool, with_diff: bool) -> dict
     """Return a result without the keys that Ansible adds."""
     omitted = OMITTED if with_diff else (*OMITTED, "diff")
     public = {key: value for key, value in data.items() if key not in omitted and not key.startswith("_ansible")}
+    if failed and "exit_code" not in data:  # Ansible's own words about a failure, such as the output of a module that crashed
+        public = {"ansible": public}
     if "warnings" in public:
         public["warnings"] = [_warning_text(warning) for warning in public["warnings"]]
     return public | ({"failed": True} if failed else {})

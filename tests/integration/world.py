@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from output_schema import check_document
+
 if TYPE_CHECKING:
     from logic import Logic
 
@@ -135,8 +137,11 @@ class Result:
 
     @property
     def data(self) -> Any:
-        """Standard output as JSON."""
-        return json.loads(self.out)
+        """Standard output as JSON; a document of repoman must follow its schema."""
+        document = json.loads(self.out)
+        if isinstance(document, dict) and "verb" in document:
+            check_document(document)
+        return document
 
 
 class IncusRefusalError(Exception):

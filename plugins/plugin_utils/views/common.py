@@ -110,7 +110,7 @@ def summary_lines(noun: str, labels: Sequence[str]) -> list[Line]:
     :param noun: such as ``profile``.
     :param labels: for each thing, what became of it, such as ``up to date`` or ``installed``.
     """
-    if len(labels) < 2:
+    if len(labels) <= 1:
         return []
     counts = {label: labels.count(label) for label in labels}
     if len(counts) == 1:

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from repoman import completion
 from repoman.cli import targets
+from repoman.document import print_text
 from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, print_hints
-from repoman.playbook import Playbook, version
+from repoman.playbook import COLLECTION_PATH, Playbook, collection_root, version
 
 
 def run_playbook(playbook: Playbook, options: Namespace) -> int:
@@ -128,28 +129,29 @@ def edit_profile(playbook: Playbook, options: Namespace) -> int:
 
 def print_completion(playbook: Playbook, options: Namespace) -> int:
     """Print the completion script of a shell, or with ``--names`` the names that it completes, one per line."""
-    if options.names:
-        print("\n".join(completion.names(options.names)))  # noqa: T201
-    else:
-        print(completion.script(options.shell), end="")  # noqa: T201
+    text = "\n".join([*completion.names(options.names), ""]) if options.names else completion.script(options.shell)
+    print_text("completion", text, options.json)
     return 0
 
 
 def print_help(playbook: Playbook, options: Namespace) -> int:
-    """Print the help of a verb, as ``VERB --help`` does.
+    """Print the help of a verb, as ``VERB --help`` does, or the schema of the documents of ``--json``.
 
     :raises CliError: the verb does not exist.
     """
+    if options.json_schema:
+        print((collection_root() / COLLECTION_PATH / "docs/output.schema.json").read_text(encoding="utf-8"), end="")  # noqa: T201
+        return 0
     from repoman.cli.parser import EarlyExit, parse
 
     try:
         parse([*(options.words or ())[:2], "--help"])  # no verb has more; --help behind a command of shell would be its own
     except EarlyExit as help_text:
-        print(help_text, end="")  # noqa: T201
+        print_text("help", str(help_text), options.json)
     return 0
 
 
 def print_version(playbook: Playbook, options: Namespace) -> int:
     """Print the version, as ``--version`` does."""
-    print(f"repoman {version()}")  # noqa: T201
+    print_text("version", f"repoman {version()}\n", options.json)
     return 0

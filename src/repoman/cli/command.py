@@ -8,7 +8,6 @@ Nothing here imports ansible, so help and usage errors are printed at once.
 
 from __future__ import annotations
 
-import json
 import signal
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verbs import GROUPS, VERBS, Verb
 from repoman.current_directory import leave_if_deleted
+from repoman.document import print_document, print_text
 from repoman.errors import INTERRUPTED, USAGE, CliError, print_error
 from repoman.playbook import Playbook
 
@@ -49,7 +49,7 @@ def _run(argv: Sequence[str]) -> int:
             hints.append("other hosts roll back what they had started: repoman -i INVENTORY list")
         return verb.run(playbook, options)
     except EarlyExit as early_exit:
-        print(early_exit, end="")  # noqa: T201
+        print_text("help", str(early_exit), prints_json)
         return 0
     except KeyboardInterrupt:
         failure = CliError("interrupted.", *hints, exit_code=INTERRUPTED)
@@ -57,7 +57,7 @@ def _run(argv: Sequence[str]) -> int:
         failure = error
     print_error(failure)
     if prints_json:
-        _print_document(words, failure)
+        print_document(words, failure)
     return failure.exit_code
 
 
@@ -80,19 +80,6 @@ def make_playbook(verb: Verb, options: Namespace) -> Playbook:
         limit=options.limit or "",
         forks=options.forks or 0,
     )
-
-
-def _print_document(words: str, failure: CliError) -> None:
-    """Print an error as the JSON document of ``--json``."""
-    document = {
-        "verb": words,
-        "changed": False,
-        "exit_code": failure.exit_code,
-        "failed": True,
-        "msg": failure.message,
-        "hints": failure.hints,
-    }
-    print(json.dumps(document, indent=2))  # noqa: T201
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

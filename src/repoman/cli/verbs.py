@@ -266,10 +266,13 @@ VERBS = (
     ),
     Verb(
         "help",
-        "[VERB]",
+        "[VERB|--json-schema]",
         "show the help of repoman, or of a verb",
-        examples=("repoman help", "repoman help profile install"),
-        arguments=(Argument(("words",), "a verb", {"metavar": "VERB", "nargs": "*"}),),
+        examples=("repoman help", "repoman help profile install", "repoman help --json-schema"),
+        arguments=(
+            Argument(("words",), "a verb", {"metavar": "VERB", "nargs": "*"}),
+            flag("--json-schema", help="print the JSON Schema of the documents of --json"),
+        ),
         run=actions.print_help,
     ),
     Verb("version", "", "show the version", examples=("repoman version",), run=actions.print_version),
