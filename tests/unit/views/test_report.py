@@ -158,6 +158,8 @@ REMOVED = project(
     kept={"repo": "/repos/isurus", "mirror": "/nfs/isurus"},
 )
 REFUSED = project(action="failed", steps=[], changed=False, msg="isurus: no.", hints=["do c"], exit_code=4)
+ENVELOPE: Data = {"verb": "", "exit_code": 0, "changed": False, "failed": False, "msg": "", "hints": [], "warnings": []}
+"""What each document has."""
 FAILURE: Data = {"msg": "there is no registry at /r.toml.", "hints": ["repoman setup"], "exit_code": 3}
 FAILED_LINE = profile("b", "failed", msg="profile 'b': no.", hints=["do c"], exit_code=4)
 
@@ -823,7 +825,8 @@ class TestJson:
     def test_document(self) -> None:
         """The module's keys, without Ansible's, and nothing else on standard output."""
         out, err, code = told("profile_install", self.DATA, format="json")
-        assert json.loads("\n".join(out)) == {"verb": "profile install", "changed": True, "exit_code": 0, "profiles": [profile()]}
+        assert json.loads("\n".join(out)) == ENVELOPE | {"verb": "profile install", "changed": True, "profiles": [profile()]}
+        assert list(json.loads("\n".join(out)))[:7] == list(ENVELOPE)
         assert (err, code) == ([], 0)
 
     def test_exit_code_of_a_difference(self) -> None:
@@ -834,8 +837,44 @@ class TestJson:
     def test_failure(self) -> None:
         """It is in the document and on standard error."""
         out, err, _code = told("list", FAILURE, failed=True, format="json")
-        assert json.loads("\n".join(out)) == {"verb": "list", "changed": False, "failed": True} | FAILURE
+        assert json.loads("\n".join(out)) == ENVELOPE | {"verb": "list", "failed": True} | FAILURE
         assert err == ["repoman: error: there is no registry at /r.toml.", "hint: repoman setup"]
+
+    @pytest.mark.parametrize(
+        ("view", "data", "code", "msg", "hints"),
+        [
+            (
+                "remove",
+                project(action="absent", steps=[], changed=False, suggestions=["b"]),
+                3,
+                "there is no project called 'isurus'.",
+                ["did you mean 'b'?", "repoman list"],
+            ),
+            ("profile_remove", {"profiles": [profile("foo", "absent")]}, 1, "profile 'foo' is not installed.", ["repoman profile list"]),
+            ("profile_diff", {"profiles": [{"name": "p", "vendor_diff": "x"}]}, 1, "", []),
+        ],
+    )
+    def test_failures_of_the_command(self, view: str, data: Data, code: int, msg: str, hints: list[str]) -> None:
+        """An error that the module does not call one is in the document, too; a difference is no error."""
+        document = json.loads("\n".join(told(view, data, format="json")[0]))
+        found = [document[key] for key in ("exit_code", "failed", "msg", "hints")]
+        assert found == [code, bool(msg), msg, hints]
+
+    def test_one_of_several_failed(self) -> None:
+        """The document has the worst failure, and each item keeps its own."""
+        worse = profile("c", "failed", msg="no c.", hints=["do x"], exit_code=4)
+        bad = profile("b", "failed", msg="no b.", hints=[], exit_code=3)
+        data = {"profiles": [bad, worse, profile()], "msg": "no b. no c.", "hints": ["do x"], "exit_code": 4, "warnings": ["w"]}
+        document = json.loads("\n".join(told("profile_install", data, failed=True, format="json")[0]))
+        expected = {"failed": True, "exit_code": 4, "msg": "no c.", "hints": ["do x"], "warnings": ["w"]}
+        assert document == ENVELOPE | expected | {"verb": "profile install", "profiles": data["profiles"]}
+
+    def test_failure_of_ansible(self) -> None:
+        """What only Ansible says about it has a key of its own."""
+        data = {"msg": "MODULE FAILURE\nSee stdout", "exception": "Traceback", "rc": 1}
+        document = json.loads("\n".join(told("list", data, failed=True, format="json")[0]))
+        expected = {"verb": "list", "failed": True, "exit_code": 1, "msg": "MODULE FAILURE", "hints": ["run it again with -v to see more"]}
+        assert document == ENVELOPE | expected | {"ansible": {"msg": data["msg"], "rc": 1}}
 
     def test_diff(self) -> None:
         """With ``--diff`` it is in the document."""
@@ -903,7 +942,7 @@ class TestHosts:
             "repoman: error: [b] there is no registry at /r.toml.",
             "hint: repoman setup",
             "repoman: error: c is unreachable: no route",
-            "hint: ansible -i INVENTORY c -m ansible.builtin.ping -vvv   shows why",
+            "hint: ansible -i INVENTORY c -m ansible.builtin.ping -vvv   # shows why",
         ]
 
     def test_errors_stand_last(self) -> None:
@@ -947,8 +986,21 @@ class TestHosts:
     def test_as_json(self) -> None:
         """The document has a part for each host."""
         document = json.loads("\n".join(self.three(format="json").ends().screen.out))
-        assert {host: part["exit_code"] for host, part in document["hosts"].items()} == {"a": 0, "b": 3, "c": 1}
-        assert document["exit_code"] == 3
+        whole = {"verb": "list", "exit_code": 3, "failed": True, "msg": f"[b] {FAILURE['msg']}", "hints": FAILURE["hints"]}
+        assert {key: value for key, value in document.items() if key != "hosts"} == ENVELOPE | whole
+        well = ENVELOPE | {"verb": "list"}
+        hint = "ansible -i INVENTORY c -m ansible.builtin.ping -vvv   # shows why"
+        gone = {"exit_code": 1, "failed": True, "msg": "c is unreachable: no route", "hints": [hint], "unreachable": True}
+        assert document["hosts"] == {"a": well | {"projects": []}, "b": well | FAILURE | {"failed": True}, "c": well | gone}
+
+    def test_no_hosts_as_json(self) -> None:
+        """The failure is that of the whole run."""
+        run = Run("list", ("all",), format="json")
+        run.callback.v2_playbook_on_no_hosts_matched()
+        document = json.loads("\n".join(run.ends().screen.out))
+        hint = "ansible-inventory -i INVENTORY --graph   # shows the hosts"
+        failure = {"verb": "list", "exit_code": 1, "failed": True, "msg": "no host matches.", "hints": [hint]}
+        assert document == ENVELOPE | failure | {"hosts": {}}
 
 
 class TestWarnings:
