@@ -63,11 +63,13 @@ options:
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.plugin_utils.run_report import Failure, HostReport, RunReport, find_failure
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, output_width, sentence, unified, use_color
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
@@ -223,10 +225,13 @@ class CallbackModule(CallbackBase):
         if not ignored:
             report.fail(find_failure(data if view else {}, failed, lines, report.exit_code))
         if not brief:
-            lines += [Line("warning", text) for text in self._warnings(host, result, data)]
+            start = next((index for index, line in enumerate(lines) if line.style == "error"), len(lines))
+            lines[start:start] = [Line("warning", text) for text in self._warnings(host, result, data)]  # errors stand last
         report.warn(line.text for line in lines if line.style == "warning")
         if failed and (view or run_report.verb):
             lines += self._details(data)
+        if view == "sync" and not self.by_host:
+            lines = [_shorten_home(line) for line in lines]
         lines.sort(key=lambda line: line.is_error)  # errors stand last, below the table that they are about
         self._emit(report, self._prefix_host(host, lines))
 
@@ -294,6 +299,11 @@ class CallbackModule(CallbackBase):
         if to_stderr:
             sys.stdout.flush()  # so that an error stands after the lines before it if both streams go to the same file
         self._display.display(line.render(use_color(sys.stderr if to_stderr else sys.stdout)), stderr=to_stderr)
+
+
+def _shorten_home(line: Line) -> Line:
+    """Return a line with ``~`` for the home directory; not a hint, which must work inside quotes, too."""
+    return line if line.style == "hint" else replace(line, text=shorten_home(line.text, str(Path.home())))
 
 
 def _unpack_result(result: Any) -> tuple[str, Any, dict[str, Any]]:

@@ -215,11 +215,16 @@ units:
       returned: if it failed
       type: list
       elements: str
+    sync_age:
+      description: Seconds since the last backup of the unit's project, the longest if it has several.
+      returned: if it failed, and one of its projects has been backed up
+      type: int
+      sample: 86400
 summary:
-  description: Number of units for each action, files, bytes, bytes moved to the history, and seconds.
+  description: Number of units for each action, files, bytes, bytes moved to the history, seconds, and repositories that cannot be verified.
   returned: unless O(list_versions), or the whole run failed
   type: dict
-  sample: {synced: 1, unchanged: 4, files: 5, bytes: 18234, kept_bytes: 411, seconds: 0.8}
+  sample: {synced: 1, unchanged: 4, files: 5, bytes: 18234, kept_bytes: 411, seconds: 0.8, unverified: 0}
 steps:
   description: Steps of the run besides those of units; in check mode, those that would be taken.
   returned: unless O(list_versions), or the whole run failed

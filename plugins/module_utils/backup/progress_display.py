@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -32,6 +33,8 @@ class ProgressDisplay:
         self.on = not check and progress.output is not None
         self.started = time.monotonic()
         self.live: Any = None
+        self.tally = Progress()
+        self.done = 0
 
     def __enter__(self) -> ProgressDisplay:
         if self.on and progress.is_live():
@@ -46,26 +49,33 @@ class ProgressDisplay:
 
     def update(self, tally: Progress) -> None:
         """Show the counters."""
+        self.tally = replace(tally, total=tally.total or self.tally.total)
         if self.live:
-            self.live.update(_render(self.lines(tally)), refresh=True)
+            self.live.update(_render(self.lines()), refresh=True)
         elif self.on:
-            progress.update(self.lines(tally)[-1])
+            progress.update(self.lines()[-1])
 
     def unit_finished(self, result: UnitResult) -> None:
-        """Show the result of a unit that changed or failed, unless there is a live display."""
+        """Count a unit. Show its result, if it changed or failed and there is no live display."""
+        self.done += 1
+        if progress.is_live():
+            self.update(self.tally)
         if self.on and not progress.is_live() and result.action not in SILENT_ACTIONS:
             more = f", {plural(result.files)}, {format_bytes(result.bytes)}" if result.action == Action.SYNCED else ""
             progress.start_phase(f"{result.name}: {ACTION_LABELS[result.action]}{more}")
 
-    def lines(self, tally: Progress) -> list[str]:
-        """Return a line for each running unit, and one for the whole run."""
+    def lines(self) -> list[str]:
+        """Return a line for each running unit, and one for the whole run, which names one of them."""
+        tally = self.tally
         names = sorted(tally.running)
         rows = [f"  {escape_control_characters(name)}: {escape_control_characters(tally.running[name])}" for name in names[:ROWS]]
         if len(names) > ROWS:
             rows.append(f"  and {len(names) - ROWS} more")
         seconds = max(time.monotonic() - self.started, 0.001)
         rate = format_bytes(int(tally.bytes / seconds))
-        return [*rows, f"sync: {plural(tally.files)}, {format_bytes(tally.bytes)}, {rate}/s"]
+        position = f"{self.done} of {tally.total}, " if tally.total else ""
+        current = f": {escape_control_characters(names[0])}" if names else ""
+        return [*rows, f"sync: {position}{plural(tally.files)}, {format_bytes(tally.bytes)}, {rate}/s{current}"]
 
 
 def _start_live() -> Any:

@@ -64,6 +64,7 @@ class UnitResult:
     msg: str | None = None
     hints: list[str] | None = None
     exit_code: int | None = None
+    sync_age: int | None = None
 
     def fail(self, error: RepomanError, action: Action = Action.FAILED) -> None:
         """Make it a failure."""
@@ -85,6 +86,7 @@ class SyncReport:
     :param steps: other steps than those of units, one sentence each.
     :param expired: versions removed from the history; None if the run removes none, as with ``verify``.
     :param diff: changed paths of each unit, in the form that Ansible shows.
+    :param unverified: number of repositories that are backed up but cannot be verified.
     """
 
     target: str
@@ -93,6 +95,7 @@ class SyncReport:
     expired: list[str] | None = None
     warnings: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] | None = None
+    unverified: int = 0
 
     @property
     def changed(self) -> bool:
@@ -125,6 +128,7 @@ class SyncReport:
             "bytes": sum(unit.bytes for unit in self.units),
             "kept_bytes": sum(unit.kept_bytes for unit in self.units),
             "seconds": round(seconds, 2),
+            "unverified": self.unverified,
         }
 
     def _failure(self) -> dict[str, Any]:

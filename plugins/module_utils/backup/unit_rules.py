@@ -101,6 +101,10 @@ class LeftOut:
         """Read what the last run left out."""
         self.units = read_left_out(self.state / LEFT_OUT)
 
+    def unverified(self, name: str) -> int:
+        """Return the number of repositories of a unit that the last run with changes could not verify."""
+        return len(self.units.get(name, {}).get("unverified", {}))
+
     def record(self, scanned: ScanResult, absent: Iterable[bytes], *, drop_followed: bool = False) -> None:
         """Record what a scan left out.
 

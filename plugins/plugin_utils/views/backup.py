@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
     Mode,
@@ -23,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     RemountResult,
     RestoreResult,
+    SyncedUnit,
     SyncResult,
     VersionsResult,
 )
@@ -34,12 +35,14 @@ MAX_DIFFERENCES = 50
 UNKNOWN_MOUNT = "a running container may still see the previous contents; restart it"
 REMOUNT = "remount "
 """Beginning of the step that mounts a directory again."""
+UNCHANGED = ("unchanged", "same")
+"""Actions of units that need no line."""
 CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
 """Labels of actions in check mode, if they differ."""
 
 
 def render_sync(result: SyncResult, mode: Mode) -> Rendered:
-    """Show the result of each unit and a summary."""
+    """Show what was done, a summary, and then warnings and failures, so that the end of the output is what needs somebody."""
     if "kept" in result:
         return render_versions(cast(VersionsResult, result))  # with the option list_versions
     lines = step_lines(result, mode)
@@ -52,21 +55,36 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
             format_bytes(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
         )
         for unit in result["units"]
+        if mode.shows_unchanged or len(result["units"]) == 1 or unit["action"] not in UNCHANGED
     ]
-    lines += table(("NAME", "STATE", "FILES", "BYTES", "HISTORY"), rows) if rows else [Line("out", "there is nothing to back up")]
+    lines += table(("NAME", "STATE", "FILES", "BYTES", "HISTORY"), rows) if rows else []
+    if not result["units"]:
+        lines.append(Line("out", "there is nothing to back up"))
     code = 0
+    problems: list[Line] = []
     for unit in result["units"]:
         differences = unit.get("differences") or []
         lines += [Line("out", f"{unit['name']}: {difference}") for difference in differences[:MAX_DIFFERENCES]]
         if len(differences) > MAX_DIFFERENCES:
             lines.append(Line("out", f"{unit['name']}: and {len(differences) - MAX_DIFFERENCES} more; --json has all"))
-        lines += [Line("warning", f"{unit['name']}: {note}") for note in unit.get("notes") or ()]
+        problems += [Line("warning", f"{unit['name']}: {note}") for note in unit.get("notes") or ()]
         if "msg" in unit:
-            lines += error_lines(unit["msg"], unit.get("hints") or ())
+            problems += error_lines(unit["msg"] + last_backup(unit), unit.get("hints") or ())
             code = max(code, int(unit["exit_code"]))
         elif unit["action"] == "differs":
             code = max(code, 1)
-    return Rendered([*lines, Line("out" if mode.check else "done", summary_line(result["summary"], mode))], code)
+    lines.append(Line("out" if mode.check else "done", summary_line(result["summary"], mode)))
+    if unverified := result["summary"].get("unverified"):
+        subject = "1 repository is" if unverified == 1 else f"{unverified} repositories are"
+        lines.append(Line("note", f"{subject} backed up but cannot be verified: repoman status"))
+    problems.sort(key=lambda line: line.style != "warning")
+    return Rendered([*lines, *problems], code)
+
+
+def last_backup(unit: SyncedUnit) -> str:
+    """Return how old the last backup of a unit that failed is, as a sentence; empty if that is not known."""
+    age = unit.get("sync_age")
+    return "" if age is None else f" Last backup: {format_duration(age)} ago."
 
 
 def summary_line(summary: Mapping[str, Any], mode: Mode) -> str:

@@ -258,6 +258,7 @@ class SyncedUnit(Failure):
     files: int
     bytes: int
     kept_bytes: int
+    sync_age: NotRequired[int]
     differences: NotRequired[list[str] | None]
     notes: NotRequired[list[str] | None]
 

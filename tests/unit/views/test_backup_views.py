@@ -26,9 +26,9 @@ def unit(name: str, action: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "action": action, "files": 0, "bytes": 0, "kept_bytes": 0} | more
 
 
-def said(view: str, result: dict[str, Any], failed: bool = False, check: bool = False) -> tuple[list[str], int]:
+def said(view: str, result: dict[str, Any], failed: bool = False, check: bool = False, output: str = "quiet") -> tuple[list[str], int]:
     """Return the lines of a view and its exit code."""
-    told = render(view, result, failed, Mode(check))
+    told = render(view, result, failed, Mode(check, output=output))
     return [line.render() for line in told.lines], told.exit_code
 
 
@@ -37,25 +37,44 @@ def test_a_run_is_told_in_a_table_and_a_total() -> None:
     units = [
         unit("isurus", "synced", files=5, bytes=18234, kept_bytes=411, notes=["owner 0 cannot be given"]),
         unit("plain\n", "unchanged"),
-        unit("hammer", "busy", msg="hammer is being written.", hints=["run the command again"], exit_code=1),
+        unit("hammer", "busy", msg="hammer is being written.", hints=["run the command again"], exit_code=1, sync_age=180000),
         unit("white", "failed", msg="white is gone.", hints=["repoman restore white"], exit_code=4),
     ]
-    lines, code = said("sync", {"units": units, "steps": ["make /b the backup of /r"], "summary": SUMMARY}, failed=True)
+    result = {"units": units, "steps": ["make /b the backup of /r"], "summary": SUMMARY}
+    lines, code = said("sync", result, failed=True)
     assert code == 4
-    assert lines == [
+    table = [
         "==> made /b the backup of /r",
         "NAME      STATE        FILES   BYTES     HISTORY",
         "isurus    synced       5       18.2 kB   411 B",
         "plain\\n   up to date   -       -         -",
         "hammer    too busy     -       -         -",
         "white     failed       -       -         -",
+    ]
+    rest = [
+        "==> 1 synced, 1 up to date, 1 too busy, 1 failed; 5 files, 18.2 kB copied, 411 B to the history, 0.8 s",
         "repoman: warning: isurus: owner 0 cannot be given",
-        "repoman: error: hammer is being written.",
+        "repoman: error: hammer is being written. Last backup: 2 days ago.",
         "hint: run the command again",
         "repoman: error: white is gone.",
         "hint: repoman restore white",
-        "==> 1 synced, 1 up to date, 1 too busy, 1 failed; 5 files, 18.2 kB copied, 411 B to the history, 0.8 s",
     ]
+    unchanged = table.pop(3)
+    assert [line.split() for line in lines] == [line.split() for line in table + rest]
+    lines, _code = said("sync", result, failed=True, output="normal")
+    assert lines == [*table[:3], unchanged, *table[3:], *rest]
+
+
+def test_an_unchanged_run_is_one_line() -> None:
+    """Without a table, unless the output is normal, or one thing was asked for; what could not be verified is counted."""
+    summary = {"unchanged": 2, "files": 0, "bytes": 0, "kept_bytes": 0, "seconds": 0.5}
+    result = {"units": [unit("a", "unchanged"), unit("b", "unchanged")], "steps": [], "summary": summary | {"unverified": 2}}
+    last = ["==> 2 up to date; 0 files, 0 B copied, 0 B to the history, 0.5 s"]
+    last.append("2 repositories are backed up but cannot be verified: repoman status")
+    assert said("sync", result)[0] == last
+    assert len(said("sync", result, output="normal")[0]) == 3 + len(last)
+    alone = {"units": [unit("a", "unchanged")], "steps": [], "summary": summary}
+    assert said("sync", alone)[0][1].split() == ["a", "up", "to", "date", "-", "-", "-"]
 
 
 def test_a_plan_is_told_as_one() -> None:
@@ -138,6 +157,7 @@ def captured_progress() -> Iterator[None]:
 
 def work(display: ProgressDisplay) -> None:
     """Go on as a run does."""
+    display.update(Progress(total=103))
     display.update(Progress(3, 2000, {f"unit{number}": "copying \x1b[31m" for number in range(14)}))
     display.unit_finished(UnitResult("isurus", Action.SYNCED, files=1, bytes=5))
     display.unit_finished(UnitResult("plain", Action.UNCHANGED))
@@ -163,7 +183,8 @@ def test_on_a_terminal_live_lines(captured_progress: None, monkeypatch: pytest.M
     with ProgressDisplay(check=False) as display:
         work(display)
     text = stream.getvalue()
-    assert "unit11: copying" in text and "and 2 more" in text and "sync: 3 files, 2.0 kB" in text
+    assert "unit11: copying" in text and "and 2 more" in text and "sync: 0 of 103, 3 files, 2.0 kB" in text
+    assert "sync: 4 of 103, 3 files, 2.0 kB" in text and "/s: unit0" in text
     assert "\x1b[31m" not in text
     assert "synced" not in text
     assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))

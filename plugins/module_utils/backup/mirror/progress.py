@@ -16,11 +16,13 @@ class Progress:
     :param files: entries written or removed.
     :param bytes: contents copied.
     :param running: units under way, with their activity.
+    :param total: number of units of the run; 0 if unknown.
     """
 
     files: int = 0
     bytes: int = 0
     running: dict[str, str] = field(default_factory=dict)
+    total: int = 0
 
     def apply(self, message: tuple[str, str, int, int]) -> None:
         """Add a message of a process: unit, activity (empty if the unit is finished), entries and bytes since its last message."""

@@ -25,6 +25,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
@@ -80,6 +81,7 @@ class SyncJob:
                     *(warning for task in waves.tasks for warning in task.warnings),
                 ],
                 diff=self.diff,
+                unverified=sum(run.left_out.unverified(task.name) for task in waves.tasks),
             )
 
     def _open_for_check(self, stack: ExitStack) -> str:
@@ -120,6 +122,7 @@ class SyncJob:
             with RunLog(run.backup.logdir, run.backup.account, run.now) as log:
                 for task in plan.busy:
                     log.write(task.result.as_dict())
+                report(Progress(total=sum(not task.is_absent for task in tasks)))
                 applier = Applier(run, log, report)
                 for wave in waves:
                     if settings is None and not has_work(wave, tasks):

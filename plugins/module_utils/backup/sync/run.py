@@ -27,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.chec
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
-from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time, seconds_since
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
@@ -96,7 +96,18 @@ def _run_in_child(sync: SyncContext) -> SyncReport:
         finally:
             if not sync.check and not sync.options.verify:
                 _note_last_sync(sync.backup, done, sync.now)
+    _add_ages(sync, report)
     return report
+
+
+def _add_ages(sync: SyncContext, report: SyncReport) -> None:
+    """Add to units that failed the seconds since the last backup of their project, the longest if there are several."""
+    registry = sync.backup.registry
+    for unit in report.units:
+        if unit.exit_code:
+            projects = [project for name, project in registry.projects.items() if sync.backup.project_directory(name) == unit.name]
+            ages = [age for project in projects if (age := seconds_since(project.last_sync, sync.now)) is not None]
+            unit.sync_age = max(ages, default=None)
 
 
 def _inspect(context: BackupContext, options: SyncOptions) -> TargetState:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
@@ -49,6 +50,7 @@ class VerifyJob:
             def compare(selection: Selected) -> UnitResult:
                 return self._compare(selection, settings, report)
 
+            report(Progress(total=sum(selection.has_source for selection in selected)))
             with ThreadPoolExecutor(run.options.jobs or COMPARE_WORKERS) as pool:
                 results = [*pool.map(compare, selected), *(task.result for task in busy)]
             return SyncReport(run.target.root, results, warnings=[*run.backup.warnings, *run.warnings])
