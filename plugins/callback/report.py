@@ -224,6 +224,7 @@ class CallbackModule(CallbackBase):
             )
         if not ignored:
             report.fail(find_failure(data if view else {}, failed, lines, report.exit_code))
+        run_report.warned.update((host, line.text) for line in lines if line.style == "warning")
         if not brief:
             start = next((index for index, line in enumerate(lines) if line.style == "error"), len(lines))
             lines[start:start] = [Line("warning", text) for text in self._warnings(host, result, data)]  # errors stand last

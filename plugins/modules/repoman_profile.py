@@ -129,6 +129,17 @@ profiles:
       type: list
       elements: str
       sample: [isurus]
+    warning:
+      description: Why no container can use the installed profile yet. It is also in RV(ignore:warnings).
+      returned: O(state=present), if something that a device requires is missing on the host
+      type: str
+      sample: "claude-share cannot be used: ~/.local/bin/claude is missing"
+    warning_hints:
+      description: Remedies for the warning, each a command.
+      returned: together with RV(profiles[].warning)
+      type: list
+      elements: str
+      sample: [repoman profile install claude-share]
     suggestions:
       description: Names of installed profiles similar to one that is not installed.
       returned: O(state=absent), if the profile is not installed

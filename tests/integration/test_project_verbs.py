@@ -193,10 +193,11 @@ def test_source_that_is_missing_is_refused_before_any_change(ready: World, proxy
     ready.mkdir(ready.home / ".claude")
     program = ready.home / ".local/bin/claude"
     warning = ready.repoman("profile", "install", "claude-share").err
-    assert f"profile claude-share needs {program} (claude-bin), missing on this host" in warning
-    assert (
-        'repoman profile copy claude-share   # in the copy, set required: "false" on claude-bin; then: repoman profile install' in warning
-    )
+    assert warning.splitlines() == [
+        "repoman: warning: claude-share cannot be used: ~/.local/bin/claude is missing",
+        'hint: repoman profile copy claude-share   # in the copy, set required: "false" on claude-bin; then:',
+        "hint: repoman profile install claude-share",
+    ]
     words, before = ("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "claude-share"), ready.registry.read_text()
     proxy.clear()
     for flags in ([], ["-C"]):

@@ -187,9 +187,11 @@ class ProfileInstallation(ProfileChange):
         if not missing:
             return []
         user_file = self.template.file_path if self.template.source == "user" else ""
-        paths = " and ".join(f"{path} ({device})" for device, path in missing.items())
-        first, second = optional_hints(self.name, missing, user_file)
-        return [f"profile {self.name} needs {paths}, missing on this host, so no container can start with it: {first} {second}"]
+        home = self.context.account.home.rstrip("/") + "/"
+        paths = [f"~/{path.removeprefix(home)}" if path.startswith(home) else path for path in missing.values()]
+        text = f"{self.name} cannot be used: {' and '.join(paths)} {'is' if len(paths) == 1 else 'are'} missing"
+        self.result |= {"warning": text, "warning_hints": optional_hints(self.name, missing, user_file)}
+        return [text]
 
     def on_success(self) -> None:
         """Note what was installed."""

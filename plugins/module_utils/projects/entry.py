@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import S
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import IMAGE_KEY, is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mirrors import last_sync_of_mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import edit_text, find_project, put_project, remove_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Project
@@ -31,7 +32,9 @@ def plan_entry(task: ProjectTask, desired: DesiredInstance) -> None:
     context, snapshot = task.context, task.snapshot
     exists = task.instance is not None and not is_unfinished(task.instance)
     image = str(task.instance["config"].get(IMAGE_KEY, "")) if task.instance and exists else desired.settings.image
-    edit = RegistryEntryEdit(context.registry.projects.get(task.name), desired, image)
+    entry = context.registry.projects.get(task.name)
+    last_sync = last_sync_of_mirror(context, desired.repository.relative_path) if entry is None else ""
+    edit = RegistryEntryEdit(entry, desired, image, last_sync)
     if not edit.is_needed:
         return
     before = snapshot.registry_text
@@ -89,12 +92,13 @@ class RegistryEntryEdit:
     :param entry: as the registry has it.
     :param desired: the instance of its project.
     :param image: of a new entry.
+    :param last_sync: of a new entry, if an earlier project had the repository.
     """
 
-    def __init__(self, entry: Project | None, desired: DesiredInstance, image: str) -> None:
+    def __init__(self, entry: Project | None, desired: DesiredInstance, image: str, last_sync: str = "") -> None:
         requested, repo = desired.requested, desired.repository.relative_path
         self.name = desired.name
-        previous = entry or Project(self.name, repo, image=image, created=iso_time())
+        previous = entry or Project(self.name, repo, image=image, created=iso_time(), last_sync=last_sync)
         self.entry = replace(
             previous,
             repo=repo,

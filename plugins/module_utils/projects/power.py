@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.results impor
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import start_error
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import UNDONE_HINT, start_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
@@ -148,8 +148,11 @@ class InstanceRestart(InstanceStart):
             super().apply()
         except RunInterruptedError:
             raise
-        except RepomanError:
+        except RepomanError as error:
             self.is_broken = True
+            if not self.started_elsewhere:
+                hints = [hint for hint in error.hints if hint != UNDONE_HINT]
+                error.hints = [*hints, f"repoman start {self.task.name}   # it is stopped; fix the cause first"]
             raise
 
     def undo(self) -> None:

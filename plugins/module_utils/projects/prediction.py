@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus import clien
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.host_probes import probe_address
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import environment_names
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mirrors import find_mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, named_projects, requests_for
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import (
     configured_settings,
@@ -132,8 +133,7 @@ def _removal(context: RunContext, name: str) -> dict[str, Any]:
     """Return the keys of a project that is removed. There is nothing to remove if the registry does not have it either."""
     entry = context.registry.projects.get(name)
     repo = entry.repo if entry else name
-    mirrors = context.account.expand(context.registry.defaults.backup_root)
-    kept = {"repo": os.path.join(context.repos_root, repo), "mirror": os.path.join(mirrors, repo.split("/")[0])}
+    kept = {"repo": os.path.join(context.repos_root, repo), "mirror": find_mirror(context, repo)}
     if entry is None:
         return {"action": Action.ABSENT.value, "state": "absent", "kept": kept, "suggestions": [], "near": []}
     return {

@@ -20,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_protected,
     is_unfinished,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.mirrors import find_mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own, other_containers_of
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
@@ -40,11 +41,10 @@ def plan_removal(task: ProjectTask) -> None:
     if instance is None:
         task.warnings.extend(other_containers_of(context, name, task.snapshot.instances))
     repo = entry.repo if entry else name
-    mirrors = context.account.expand(context.registry.defaults.backup_root)
     task.result |= {
         "action": (Action.REMOVED if task.plan.changed else Action.ABSENT).value,
         "state": "absent",
-        "kept": {"repo": os.path.join(context.repos_root, repo), "mirror": os.path.join(mirrors, repo.split("/")[0])},
+        "kept": {"repo": os.path.join(context.repos_root, repo), "mirror": find_mirror(context, repo)},
     }
     if not task.plan.changed:
         instances = task.snapshot.instances

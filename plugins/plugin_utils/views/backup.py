@@ -113,15 +113,13 @@ def render_versions(result: VersionsResult) -> Rendered:
 
 
 def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
-    """Show the restored files, and the directory with the files they replaced."""
+    """Show where existing files were saved, and what was restored."""
     restored = result["restored"]
     lines = step_lines(result, mode)
     if "objects" in restored:
         return Rendered(lines or [Line("done", f"no object of {restored['to']} is missing or damaged")])
     if not lines:
         return Rendered([Line("done", f"{restored['to']} already matches the backup")])
-    if restored["saved"] and not mode.check:
-        lines.append(Line("out", f"its previous contents are in {restored['saved']}"))
     return Rendered(lines)
 
 

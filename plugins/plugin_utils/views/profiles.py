@@ -80,6 +80,9 @@ def render_install(result: ProfileResult, mode: Mode) -> Rendered:
             lines.append(Line("out", f"would {'install' if action == 'installed' else 'update'} {name} (source: {profile['source']})"))
         elif action != "failed":
             lines.append(Line("done", f"installed {name} (source: {profile['source']})"))
+        if "warning" in profile:
+            lines.append(Line("warning", sentence(profile["warning"])))
+            lines += [Line("hint", sentence(hint)) for hint in profile["warning_hints"]]
         if "msg" in profile:
             lines += error_lines(profile["msg"], profile.get("hints") or ())
     labels = CHECK_LABELS if mode.check else LABELS

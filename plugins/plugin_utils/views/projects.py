@@ -184,9 +184,11 @@ def render_remove(result: ProjectResult, mode: Mode) -> Rendered:
             code = max(code, NOT_FOUND)
             continue
         paths = project["kept"]
-        stays = shorten_home(f"repository {paths['repo']} and mirror {paths['mirror']}", home_of(result))
+        stays = f"repository {paths['repo']}" + (f" and mirror {paths['mirror']}" if paths["mirror"] else "")
+        stays = shorten_home(stays, home_of(result))
         if mode.check:
-            lines += [*step_lines(project, mode, home_of(result)), Line("out", f"would leave untouched: {stays}, with its history")]
+            history = ", with its history" if paths["mirror"] else ""
+            lines += [*step_lines(project, mode, home_of(result)), Line("out", f"would leave untouched: {stays}{history}")]
         else:
             lines.append(Line("done", f"removed {name} ({stays} untouched)"))
     return Rendered(lines, code)

@@ -333,6 +333,8 @@ class ChangedProfile(Failure):
     file_path: str
     saved: NotRequired[str]
     restore_command: NotRequired[str]
+    warning: NotRequired[str]
+    warning_hints: NotRequired[list[str]]
     suggestions: NotRequired[list[str]]
 
 

@@ -156,7 +156,7 @@ VERBS = (
     power_verb(
         "stop",
         "stop containers",
-        "A container has 30 seconds to shut down; after that it is stopped by force.\nNothing else of it changes.",
+        "A container has 30 seconds to shut down; after that it is stopped by force.\nIts configuration does not change.",
     ),
     power_verb(
         "restart",

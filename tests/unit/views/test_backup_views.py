@@ -113,11 +113,9 @@ def test_what_is_kept() -> None:
 def test_a_restore_names_what_it_saved() -> None:
     """A restore names what it saved; one that found nothing to do says so."""
     restored = {"name": "shark", "to": "/r/isurus", "saved": "/r/isurus.before-x", "has_container": True}
-    lines, _code = said("restore", {"steps": ["restore shark to /r/isurus (3 files)"], "restored": restored})
-    assert lines == [
-        "==> restored shark to /r/isurus (3 files)",
-        "its previous contents are in /r/isurus.before-x",
-    ]
+    steps = ["save the existing files as /r/isurus.before-x", "restore shark to /r/isurus (3 files)"]
+    lines, _code = said("restore", {"steps": steps, "restored": restored})
+    assert lines == ["==> saved the existing files as /r/isurus.before-x", "==> restored shark to /r/isurus (3 files)"]
     assert said("restore", {"steps": ["restore it"], "restored": restored | {"saved": ""}})[0] == ["==> restored it"]
     assert said("restore", {"steps": [], "restored": restored})[0] == ["==> /r/isurus already matches the backup"]
     assert said("restore", {"steps": ["restore it"], "restored": restored}, check=True)[0] == ["would restore it"]

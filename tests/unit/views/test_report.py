@@ -466,6 +466,9 @@ class TestProjects:
             "would remove isurus from the registry",
             f"would leave untouched: {stays}, with its history",
         ]
+        alone = project(action="removed", steps=["delete container isurus"], kept={"repo": "/repos/isurus", "mirror": ""})
+        assert told("remove", alone)[0] == ["==> removed isurus (repository /repos/isurus untouched)"]
+        assert told("remove", alone, check=True)[0][1:] == ["would leave untouched: repository /repos/isurus"]
 
     def test_remove_of_an_unknown_project(self) -> None:
         """It is an error of the command, though not of the module."""

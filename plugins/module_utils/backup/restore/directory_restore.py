@@ -56,8 +56,7 @@ class DirectoryRestore(RestoreOperation):
 
     def description(self, files: int) -> str:
         """Return the step as a sentence."""
-        sentence = f"restore {self.name} to {escape_path(self.destination.path)} ({plural(files)})"
-        return f"{sentence}, saving what it replaces as {self.saved}" if self.replaces else sentence
+        return f"restore {self.name} to {escape_path(self.destination.path)} ({plural(files)})"
 
     @cached_property
     def before(self) -> str:

@@ -78,6 +78,10 @@ class RestoreOperation(ABC):
     def undo(self) -> None:
         """Restore the previous contents after a failed :meth:`apply`."""
 
+    def saving_step(self) -> list[str]:
+        """Return the step that saves what is replaced, as a sentence; empty if nothing is replaced."""
+        return [f"save the existing files {'as' if self.is_whole else 'in'} {self.saved}"] if self.replaces else []
+
     def existing_path(self) -> bytes:
         """Return an existing path that this restore would replace."""
         return self.destination.path

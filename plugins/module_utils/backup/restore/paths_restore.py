@@ -85,10 +85,7 @@ class PathsRestore(RestoreOperation):
     def description(self, files: int) -> str:
         """Return the step as a sentence."""
         selected = "" if self.has_all_paths else f"{', '.join(escape_path(path) for path in self.paths)} of "
-        sentence = f"restore {selected}{self.name} in {escape_path(self.destination.path)} ({plural(files)})"
-        return (
-            f"{sentence}, saving what it replaces in {', '.join(map(escape_path, self._saved_directories))}" if self.replaces else sentence
-        )
+        return f"restore {selected}{self.name} in {escape_path(self.destination.path)} ({plural(files)})"
 
     def place_notes(self) -> list[str]:
         """Return warnings about skipped paths and about saved files inside the repository."""

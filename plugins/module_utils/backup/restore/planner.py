@@ -90,7 +90,7 @@ class RestorePlanner:
             when = f" as of {options.from_time}" if options.from_version else ""
             return NotFoundError(f"there is no backup of {self._name}{when} in {self.target.root}.", versions, f"ls {self.target.root}")
         return NotFoundError(
-            f"there is no backup of {self._name} as of {options.from_time}: its first one after that is of {first_runs[-1]}.",
+            f"there is no backup of {self._name} as of {options.from_time}: the first one was made at {first_runs[-1]}.",
             versions,
             f"{repoman_command('restore', [options.name])}   # the last version",
         )

@@ -114,11 +114,12 @@ class RestoreRun:
             )
         _logger.debug("planned: %s", "; ".join(plan.descriptions) or "nothing to do")
         if not check and plan.changed:
+            _report_saving(operation, report)
             report(f"restoring {escape_path(os.fsencode(options.name))}: {plural(files)}, {format_bytes(size)}")
             plan.apply()
         return {
             "changed": plan.changed,
-            "steps": plan.descriptions,
+            "steps": [*(operation.saving_step() if plan.changed else []), *plan.descriptions],
             "notes": [*self.notes, *(operation.all_notes() if plan.changed else operation.place_notes())],
             "diff": plan.diff if options.diff else [],
             "restored": {
@@ -172,6 +173,12 @@ class RestoreRun:
         self.notes += [
             f"A restore that was killed had replaced a directory; its previous contents are in {escape_path(path)}." for path in saved_paths
         ]
+
+
+def _report_saving(operation: RestoreOperation, report: Report) -> None:
+    """Report where existing files are going to be saved, before anything is replaced."""
+    for step in operation.saving_step():
+        report(step.replace("save ", "saving ", 1))
 
 
 def _clean_up_destination(destination: Destination, alone: bool) -> list[bytes]:

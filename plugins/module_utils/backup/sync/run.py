@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -26,9 +27,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planne
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time, seconds_since
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import sync_times
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
 
@@ -117,8 +120,12 @@ def _inspect(context: BackupContext, options: SyncOptions) -> TargetState:
 
 
 def _note_last_sync(context: BackupContext, units: Iterable[str], now: datetime) -> None:
-    """Write to the registry that the projects in these units are backed up."""
+    """Write to the registry that the projects in these units are backed up, and all units to ``last_sync.json``."""
     directories = set(units)
+    if directories:
+        with suppress(RepomanError, OSError):  # a convenience: the backup is complete without it
+            root = context.account.expand(context.registry.defaults.backup_root)
+            sync_times.write(str(context.logdir), root, directories, iso_time(now), context.account)
     names = {name for name in context.registry.projects if context.project_directory(name) in directories and context.projects[name].backup}
     if not names:
         return

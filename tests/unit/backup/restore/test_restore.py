@@ -173,7 +173,7 @@ def test_there_was_nothing_before_the_first_run(world: BackupHome) -> None:
     world.sync()
     with pytest.raises(NotFoundError) as caught:
         world.restore("plain", **{"from": "2020-01-01", "to": str(world.root / "to")})
-    assert caught.value.message == f"there is no backup of plain as of 2020-01-01: its first one after that is of {run}."
+    assert caught.value.message == f"there is no backup of plain as of 2020-01-01: the first one was made at {run}."
     assert caught.value.hints == ["repoman sync --list-versions plain", "repoman restore plain   # the last version"]
 
 
