@@ -192,7 +192,7 @@ def key_table(table: Iterable[Key]) -> str:
 
 
 def default_of(key: Key) -> str:
-    """Return the default of a key as it is written in the file."""
+    """Return the default of a key in TOML."""
     if key.default_text:
         return key.default_text
     value = key.default
@@ -222,7 +222,7 @@ def terms(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Return a paragraph with each sentence on a line of its own, as roff wants it."""
+    """Return the lines of a paragraph: one for each sentence, as roff expects."""
     return [roff(part) for part in re.split(r"(?<=[.:;]) (?=[A-Z])", paragraph(text))]
 
 

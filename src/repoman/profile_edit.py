@@ -73,7 +73,7 @@ def find_editor(name: str) -> list[str]:
     """Return the command of the user's editor: of ``VISUAL``, of ``EDITOR``, else the system's.
 
     :param name: of the profile, for hints.
-    :raises CliError: there is none, or none that works without a terminal.
+    :raises CliError: no editor was found, or only one that needs a terminal, and there is no terminal.
     """
     retry = f"EDITOR=nano repoman profile edit {shlex.quote(name)}"
     for variable in VARIABLES:

@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 def load_context(params: dict[str, Any]) -> ProfileContext:
     """Return the context of a run, from the module's parameters. Incus is not contacted.
 
-    :raises RepomanError: there is no such account, or the registry cannot be read.
+    :raises RepomanError: the account does not exist, or the registry cannot be read.
     """
     account = get_account(params["user"])
     registry = store.load_or_none(account.expand(params["registry_path"] or store.default_path(account.home)))

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.store imp
 DIRECTORY = "drafts"
 """Directory of the drafts, in the registry's ``logdir``."""
 EXAMPLE_ADDRESS = "192.0.2.1"
-"""Replaces an unknown address of the host in a check: that it is unknown is no mistake in the template."""
+"""Used in checks if the host's address is unknown, because that is not an error in the template."""
 PREFIX_LENGTH = 40
 
 
@@ -38,7 +38,7 @@ class ProfileEdit:
     :ivar path: the user's file, or the one that will be created.
     :ivar original: text of the user's file when the edit began; ``None`` if it does not exist.
     :ivar draft: path of the private copy that is edited; empty before :meth:`make_draft`.
-    :raises RepomanError: there is no such template, or it cannot be read.
+    :raises RepomanError: the template does not exist or cannot be read.
     """
 
     def __init__(self, name: str, context: ProfileContext) -> None:
@@ -56,7 +56,8 @@ class ProfileEdit:
     def make_draft(self) -> None:
         """Write the template to a new private file, which has the name of a template.
 
-        :raises RepomanError: it cannot be written. :raises OSError: likewise.
+        :raises RepomanError: the directory cannot be created, or the file cannot be written.
+        :raises OSError: a private directory for it cannot be created.
         """
         account = self.context.account
         parent = os.path.join(os.path.dirname(self.context.saved_dir), DIRECTORY)
