@@ -5,15 +5,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
-from real_ansible import path_of, play
+from ansible.parsing.vault import VaultLib, VaultSecret
+from real_ansible import play, results_in, show
 from scripted_daemon import Daemon, Reply, Seen
 
+PASSWORD = b"word"
 ROOT = Path(__file__).parents[3]
 WAYS = {"local": "{}", "shipped": "{ANYTHING: '1'}"}
 """The action plugin ships the module if a task sets environment variables."""
@@ -66,16 +66,14 @@ def lab(tmp_path: Path, daemon: Daemon) -> Path:
 
     daemon.default = answer
     (tmp_path / "repoman.toml").write_text(f'[repoman]\nschema = 3\n[defaults]\nrepos_root = "{tmp_path}"\nbackup_root = "{tmp_path}/b"\n')
-    (tmp_path / "password").write_text("word\n")
+    (tmp_path / "password").write_bytes(PASSWORD)
     (tmp_path / "socket").symlink_to(daemon.path)
     return tmp_path
 
 
-def encrypted(place: Path) -> str:
+def encrypted() -> str:
     """Return a value encrypted in place, as in a playbook."""
-    command = [path_of("ansible-vault"), "encrypt_string", "--vault-password-file", str(place / "password"), "192.0.2.99"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    return json.dumps(textwrap.dedent(done.stdout.split("|", 1)[1]).strip() + "\n")
+    return json.dumps(VaultLib([("default", VaultSecret(PASSWORD))]).encrypt("192.0.2.99", VaultSecret(PASSWORD)).decode())
 
 
 def without_way(result: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +84,7 @@ def without_way(result: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("module", CASES)
 def test_both_ways_answer_alike(lab: Path, module: str) -> None:
     """For right and wrong arguments of every kind, also those that YAML makes dates of and those that are encrypted in place."""
-    secret = f"!vault {encrypted(lab)}"
+    secret = f"!vault {encrypted()}"
     common = {"socket": f"{lab}/socket", "registry_path": f"{lab}/repoman.toml", "vendor_dir": str(ROOT / "profiles")}
     text = f"- hosts: localhost\n  gather_facts: false\n  vars: {{secret: {secret}}}\n  tasks:\n"
     for number, case in enumerate(CASES[module]):
@@ -95,9 +93,9 @@ def test_both_ways_answer_alike(lab: Path, module: str) -> None:
             text += f"  - homelab.repoman.repoman_{module}: {{{options}}}\n    environment: {environment}\n    register: {way}_{number}\n"
             text += "    ignore_errors: true\n    check_mode: true\n"
     names = [f"{way}_{number}" for number in range(len(CASES[module])) for way in WAYS]
-    text += f"  - ansible.builtin.copy: {{dest: {lab}/results.json, content: '{{{{ [{', '.join(names)}] | to_json }}}}', mode: '0600'}}\n"
-    play(lab, text, "--vault-password-file", str(lab / "password"), PYTHONHASHSEED="0")  # messages of Ansible list sets
-    results = [without_way(result) for result in json.loads((lab / "results.json").read_text())]
+    text += f"  - {json.dumps(show(names))}\n"
+    shown = play(lab, text, "--vault-password-file", str(lab / "password"), PYTHONHASHSEED="0")  # messages of Ansible list sets
+    results = [without_way(result) for result in results_in(shown)]
     for case, local, shipped in zip(CASES[module], results[::2], results[1::2], strict=True):
         assert local == shipped, case
         assert "Traceback" not in json.dumps(local), case

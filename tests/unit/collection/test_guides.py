@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,11 @@ class Code:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
         self.enclosing = {inner: function for function in self.functions for inner in ast.walk(function)}
+        self.calls: dict[str, list[tuple[Path, ast.Call]]] = {}
+        for file, tree in self.trees.items():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call):
+                    self.calls.setdefault(called(node.func), []).append((file, node))
 
     def _find_classes(self) -> None:
         """Learn the error classes, and which argument of each is the message."""
@@ -203,13 +209,12 @@ class Code:
         if function is None or name.id not in parameters or depth:
             return [ANY]
         found = []
-        for other, tree in self.trees.items():
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Call) and called(node.func) == function.name and node.func is not name:
-                    given = next((each.value for each in node.keywords if each.arg == name.id), None)
-                    place = parameters.index(name.id)
-                    given = given or (node.args[place] if len(node.args) > place else None)
-                    found += self.texts(given, other, depth + 1) if given else []
+        for other, node in self.calls.get(function.name, ()):
+            if node.func is not name:
+                given = next((each.value for each in node.keywords if each.arg == name.id), None)
+                place = parameters.index(name.id)
+                given = given or (node.args[place] if len(node.args) > place else None)
+                found += self.texts(given, other, depth + 1) if given else []
         return found or [ANY]
 
 
@@ -218,6 +223,7 @@ def called(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
+@cache
 def messages() -> dict[str, Message]:
     """Return every error of the code by its text; those that say nothing but what they were told are left out."""
     code = Code(sorted(file for place in SOURCES for file in (ROOT / place).rglob("*.py")))
@@ -225,6 +231,7 @@ def messages() -> dict[str, Message]:
     return {message.text: message for message in reversed(found)}
 
 
+@cache
 def entries() -> dict[str, str]:
     """Return the entries of the troubleshooting pages: title to text."""
     found = {}

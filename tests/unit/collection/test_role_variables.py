@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,29 +47,49 @@ def test_shared_variables_are_internal() -> None:
         assert all(name.startswith(INTERNAL) for name in yaml.safe_load(path.read_text())), path
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"repoman_setup": {"text": "no registry"}},
-        {"repoman_setup": "a word"},
-        {"repoman_setup": True},
-        {"repoman_common_options": {"user": "nosuch", "registry_path": "/nowhere"}},
-        {"repoman_restore_info": 1, "repoman_restore_result": 2, "repoman_shell_info": 3},
-    ],
-    ids=lambda variables: next(iter(variables)),
-)
+CASES: list[dict[str, Any]] = [
+    {"repoman_setup": {"text": "no registry"}},
+    {"repoman_setup": "a word"},
+    {"repoman_setup": True},
+    {"repoman_common_options": {"user": "nosuch", "registry_path": "/nowhere"}},
+    {"repoman_restore_info": 1, "repoman_restore_result": 2, "repoman_shell_info": 3},
+]
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], tuple[str, bool]]:
+    """Return a function that runs the role with the variables of a case, and those of the cases that have other names."""
+
+    def run(variables: dict[str, Any], check: bool) -> tuple[str, bool]:
+        place = tmp_path_factory.mktemp("variables")
+        home = place / "home"
+        home.mkdir()
+        world = BackupHome(home)
+        world.write("isurus/file")
+        role = {
+            "role": "homelab.repoman.sync",
+            "repoman_registry_path": str(world.registry),
+            "repoman_sync_init": True,
+            "repoman_sync_allow_local": True,
+        }
+        book: list[dict[str, Any]] = [{"hosts": "localhost", "gather_facts": False, "roles": [role]}]
+        shown = play(place, book, *(["--check"] if check else []), "-e", json.dumps(variables))
+        return shown, (world.backup / "isurus/file").exists()
+
+    @cache
+    def outcome(number: int, check: bool) -> tuple[str, bool]:
+        return run(CASES[number] | {key: value for case in CASES for key, value in case.items() if "repoman_setup" not in case}, check)
+
+    return lambda number, check: outcome(number if "repoman_setup" in CASES[number] else 0, check)
+
+
+@pytest.mark.parametrize("variables", CASES, ids=lambda variables: next(iter(variables)))
 @pytest.mark.parametrize("check", [True, False])
-def test_variables_of_the_user_are_not_read(empty_world: BackupHome, tmp_path: Path, variables: dict[str, Any], check: bool) -> None:
+@pytest.mark.xdist_group("role-variables")  # one process, so that the tests share runs
+def test_variables_of_the_user_are_not_read(
+    outcome: Callable[[int, bool], tuple[str, bool]], variables: dict[str, Any], check: bool
+) -> None:
     """A play may define variables with likely names."""
-    empty_world.write("isurus/file")
-    role = {
-        "role": "homelab.repoman.sync",
-        "repoman_registry_path": str(empty_world.registry),
-        "repoman_sync_init": True,
-        "repoman_sync_allow_local": True,
-    }
-    book: list[dict[str, Any]] = [{"hosts": "localhost", "gather_facts": False, "roles": [role]}]
-    options = ["--check"] if check else []
-    shown = play(tmp_path, book, *options, "-e", json.dumps(variables))
+    shown, was_mirrored = outcome(CASES.index(variables), check)
     assert "changed=1" in shown and "WARNING" not in shown, shown
-    assert (empty_world.backup / "isurus/file").exists() != check
+    assert was_mirrored != check
