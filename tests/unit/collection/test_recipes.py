@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import textwrap
 from importlib import import_module
 from pathlib import Path
@@ -15,10 +16,13 @@ import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.inventory import projects as inventory_plugin
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.inventory import EXPORTED_KEYS, host_variables
-from real_ansible import play
-from scripted_daemon import Daemon, Reply
+from real_ansible import play, results_of
+from scripted_daemon import Daemon, Reply, serve
+
+pytestmark = pytest.mark.xdist_group("recipes")  # one process, so that all tests share the runs
 
 ROOT = Path(__file__).parents[3]
+INFO = "homelab.repoman.repoman_project_info"
 REGISTRY = '[repoman]\nschema = 3\n[[project]]\nname = "demo"\n'
 SHIPPED = {"environment": {"ANYTHING": "1"}}
 
@@ -36,66 +40,90 @@ def examples(module: str) -> list[dict[str, Any]]:
     return tasks
 
 
-def run(place: Path, book: dict[str, Any], socket: str, code: int, registry: str | None, **keywords: Any) -> str:
-    """Run a recipe on this host, with a registry that may be missing."""
-    path = place / ".config/repoman/repoman.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    if registry is not None:
-        path.write_text(registry)
-    (place / "hosts").write_text(f"[homelab]\nlocalhost ansible_connection=local ansible_python_interpreter={sys.executable}\n")
-    facts = {"gather_facts": False}
-    return play(place, [book | facts | keywords], "-i", str(place / "hosts"), code=code, INCUS_SOCKET=socket)
+CASES: list[tuple[str | None, dict[str, Any], int]] = [
+    (None, {}, 0),
+    (None, SHIPPED, 0),
+    (REGISTRY, {}, 0),
+    ("not toml", {}, 2),
+    ("not toml", SHIPPED, 2),
+    (REGISTRY, {"module_defaults": {INFO: {"nosuch": 1}}}, 2),
+    (REGISTRY, {"module_defaults": {INFO: {"socket": "/nonexistent"}}}, 2),
+    (REGISTRY, {"module_defaults": {INFO: {"user": "nosuch"}}}, 2),
+    (REGISTRY, SHIPPED | {"vars": {"ansible_python_interpreter": "/nonexistent/python"}}, 2),
+]
 
 
-@pytest.mark.parametrize(
-    ("registry", "keywords", "code"),
-    [
-        (None, {}, 0),
-        (None, SHIPPED, 0),
-        (REGISTRY, {}, 0),
-        ("not toml", {}, 2),
-        ("not toml", SHIPPED, 2),
-        (REGISTRY, {"module_defaults": {"homelab.repoman.repoman_project_info": {"nosuch": 1}}}, 2),
-        (REGISTRY, {"module_defaults": {"homelab.repoman.repoman_project_info": {"socket": "/nonexistent"}}}, 2),
-        (REGISTRY, {"module_defaults": {"homelab.repoman.repoman_project_info": {"user": "nosuch"}}}, 2),
-        (REGISTRY, SHIPPED | {"vars": {"ansible_python_interpreter": "/nonexistent/python"}}, 2),
-    ],
-)
-def test_only_a_missing_registry_is_no_failure(
-    tmp_path: Path, daemon: Daemon, registry: str | None, keywords: dict[str, Any], code: int
-) -> None:
+def inventory(place: Path, *hosts: str) -> str:
+    """Write an inventory of hosts that are this one; return its path."""
+    path = place / "hosts"
+    path.write_text("".join(f"{host} ansible_connection=local ansible_python_interpreter={sys.executable}\n" for host in hosts))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
+    """The number of failed tasks of each case: all run in one play, in which each has a host of its own."""
+    place = tmp_path_factory.mktemp("recipe")
+    blocks = []
+    for number, (registry, keywords, _code) in enumerate(CASES):
+        path = place / f"registry-{number}.toml"
+        if registry is not None:
+            path.write_text(registry)
+        defaults = {INFO: {"registry_path": str(path)} | keywords.get("module_defaults", {}).get(INFO, {})}
+        when = {"when": f"inventory_hostname == 'case-{number}'"}
+        blocks.append({"block": recipes()[0]["tasks"]} | when | keywords | {"module_defaults": defaults})
+    hosts = inventory(place, *(f"case-{number}" for number in range(len(CASES))))
+    book = recipes()[0] | {"hosts": "all", "gather_facts": False, "tasks": blocks}
+    with tempfile.TemporaryDirectory(prefix="repoman-test-") as short, serve(f"{short}/unix.socket") as daemon:
+        daemon.default = lambda _seen: Reply([])
+        shown = play(place, [book], "-i", hosts, code=2, INCUS_SOCKET=daemon.path)
+    recap = dict(re.findall(r"^case-(\d+) .*\bfailed=(\d+)", shown, re.MULTILINE))
+    return [int(recap[str(number)]) for number in range(len(CASES))]
+
+
+@pytest.mark.parametrize(("registry", "keywords", "code"), CASES)
+def test_only_a_missing_registry_is_no_failure(failures: list[int], registry: str | None, keywords: dict[str, Any], code: int) -> None:
     """Whether the module runs here or is shipped; a crash, a wrong argument and a registry that cannot be read are failures."""
-    daemon.default = lambda _seen: Reply([])
-    shown = run(tmp_path, recipes()[0], daemon.path, code, registry, **keywords)
-    assert ("failed=0" in shown) == (code == 0)
+    assert (failures[CASES.index((registry, keywords, code))] == 0) == (code == 0)
 
 
 def test_a_failure_is_shown_with_its_hints(tmp_path: Path, daemon: Daemon) -> None:
     """And the play fails with the sentence."""
-    shown = run(tmp_path, recipes()[1], daemon.path, 2, None)
+    daemon.default = lambda _seen: Reply([])
+    hosts = inventory(tmp_path, "localhost")
+    book = recipes()[1] | {"hosts": "localhost", "gather_facts": False}
+    shown = play(tmp_path, [book], "-i", hosts, code=2, INCUS_SOCKET=daemon.path)
     assert "repoman setup" in shown and "failed=1" in shown and "rescued=1" in shown
     assert re.search(r"Fail\].*there is no registry", shown, re.DOTALL), shown
 
 
-@pytest.mark.parametrize(
-    ("module", "assertion", "registered", "profiles", "fails"),
-    [
-        ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": False, "sync_age": None}], False),
-        ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": True, "sync_age": 200000}], True),
-        ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": True, "sync_age": None}], True),
-        ("repoman_profile_info", -1, "library", [{"drift": False, "error": ""}], False),
-        ("repoman_profile_info", -1, "library", [{"drift": False, "error": ""}, {"drift": True, "error": ""}], True),
-        ("repoman_profile_info", -1, "library", [{"drift": False, "error": "it cannot be read"}], True),
-    ],
-)
+STATES: list[tuple[str, int, str, list[dict[str, Any]], bool]] = [
+    ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": False, "sync_age": None}], False),
+    ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": True, "sync_age": 200000}], True),
+    ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": True, "sync_age": None}], True),
+    ("repoman_profile_info", -1, "library", [{"drift": False, "error": ""}], False),
+    ("repoman_profile_info", -1, "library", [{"drift": False, "error": ""}, {"drift": True, "error": ""}], True),
+    ("repoman_profile_info", -1, "library", [{"drift": False, "error": "it cannot be read"}], True),
+]
+
+
+@pytest.fixture(scope="module")
+def asserted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What the assertions of the examples say of each state."""
+    tasks = []
+    for module, assertion, registered, profiles, _fails in STATES:
+        key = "projects" if "project" in module else "profiles"
+        tasks.append(examples(module)[assertion] | {"vars": {registered: {key: profiles}}})
+    return results_of(tmp_path_factory.mktemp("asserted"), tasks)
+
+
+@pytest.mark.parametrize(("module", "assertion", "registered", "profiles", "fails"), STATES)
 def test_assertions_of_the_examples(
-    tmp_path: Path, module: str, assertion: int, registered: str, profiles: list[dict[str, Any]], fails: bool
+    asserted: list[dict[str, Any]], module: str, assertion: int, registered: str, profiles: list[dict[str, Any]], fails: bool
 ) -> None:
     """They fail for each state in their name, and also if the state is unknown."""
-    key = "projects" if "project" in module else "profiles"
-    book = {"hosts": "localhost", "gather_facts": False, "vars": {registered: {key: profiles}}, "tasks": [examples(module)[assertion]]}
-    play(tmp_path, [book], code=2 if fails else 0)
+    result = asserted[STATES.index((module, assertion, registered, profiles, fails))]
+    assert result["failed"] == fails and ("assertion" in result) == fails
 
 
 def test_documented_variables_of_hosts_exist() -> None:
