@@ -14,6 +14,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -77,18 +78,35 @@ def record(command: list[str]) -> tuple[bytes, int]:
     return printed, process.wait()
 
 
+def visible_lines(printed: str) -> list[str]:
+    """Return the lines that stay on the terminal, with their colors: progress is written over itself, and then removed."""
+    lines, row, overwrites = [""], 0, False
+    for text, code in re.findall(r"([^\x1b\r\n]+)|(\r|\n|\x1b\[[0-9;?]*[A-Za-z])", printed):
+        if code == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif code.endswith("K"):
+            lines[row] = ""
+        elif code.endswith("A"):
+            row = max(0, row - int(code[2:-1] or 1))
+        elif text or code.endswith("m"):
+            lines[row] = text + code if overwrites else lines[row] + text + code
+        overwrites = code == "\r"
+    return lines
+
+
 def main() -> int:
     """Record the commands and write the picture."""
     picture, prefix = Path(sys.argv[1]), sys.argv[2:]
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False)
     for number, line in enumerate(sys.stdin.read().splitlines()):
         printed, status = record([*prefix, line])
-        text = printed.decode(errors="replace").replace("\r\n", "\n")
+        text = printed.decode(errors="replace")
         if status:
             sys.stderr.write(f"{line}: exit status {status}\n{text}\n")
             return 1
         console.print(Text("\n" if number else "", end="") + Text("$ ", "bold cyan", end="") + Text(line, "bold"))
-        shown = [part.rpartition("\r")[2] for part in text.split("\n")]  # a line of progress leaves its last state
+        shown = visible_lines(text)
         while shown and not shown[-1]:
             del shown[-1]
         console.print(Text.from_ansi("\n".join(shown), overflow="fold"))

@@ -346,10 +346,15 @@ def test_commands_in_the_guides_are_understood(tmp_path: Path, monkeypatch: pyte
 
 
 def test_readme_is_short() -> None:
-    """The README fits two screens' worth of reading, and starts with the two commands."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 200
-    assert "make demo" in "\n".join(lines[:14]) and "make test" in "\n".join(lines[:14])
+    """The README is not long; its first screen has a picture, and the section for contributors starts with the two commands."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    first_screen = text.splitlines()[:12]
+    pictures = [path for line in first_screen for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", line)]
+    assert pictures == ["docs/picture.svg"] and (ROOT / pictures[0]).is_file()
+    assert [line.split()[0] for line in first_screen if line.startswith("    ")] == ["git", "repoman", "cd"]
+    commands = text.split("## Working on it\n\n")[1].split("\n\n")[0].splitlines()
+    assert commands[0].startswith("    git clone ") and [line.split()[:2] for line in commands[1:3]] == [["make", "demo"], ["make", "test"]]
 
 
 if __name__ == "__main__":
