@@ -112,7 +112,7 @@ def _project_needs(project: ProjectStatus, renamed_to: str, home: str) -> Iterat
         differences = project["differences"]
         text = differences[0] if len(differences) == 1 else f"{len(differences)} differences from its configuration"
         yield Need(Urgency.DIFFERENT, name, shorten_home(text, home), create)
-    if project["vcs"] and (text := work_text(project["vcs"])):
+    if (state := project.get("vcs")) and (text := work_text(state)):
         yield Need(Urgency.WORK, name, shorten_home(text, home))
 
 

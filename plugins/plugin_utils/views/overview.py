@@ -63,12 +63,11 @@ def backup_line(result: StatusResult, home: str, width: int) -> str:
 def project_cells(project: ProjectStatus) -> list[str]:
     """Return the cells of a project."""
     state = "unfinished" if project["unfinished"] else "no container" if project["state"] == "missing" else project["state"].lower()
-    repository = project["vcs"]
     synced = synced_text(project)
     return [
         project["name"],
         state,
-        branch_text(repository) if repository else "",
-        changes_text(repository) if repository else "" if project["repo_exists"] else "missing",
+        branch_text(project.get("vcs")),
+        changes_text(project.get("vcs")) if project["repo_exists"] else "missing",
         synced if not project["backup"] else "never synced" if synced == "never" else f"synced {synced}",
     ]

@@ -266,8 +266,8 @@ COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
 }
 """Columns of ``list`` after those, and the cell for a project of the result of ``repoman_project_info``."""
 GIT_COLUMNS: dict[Column, Callable[[ProjectSummary], str]] = {
-    Column("BRANCH", min_width=8): lambda project: branch_text(state) if (state := project.get("vcs")) else "",
-    Column("CHANGES", min_width=9, is_last=True): lambda project: changes_text(state) if (state := project.get("vcs")) else "",
+    Column("BRANCH", min_width=8): lambda project: branch_text(project.get("vcs")),
+    Column("CHANGES", min_width=9, is_last=True): lambda project: changes_text(project.get("vcs")),
 }
 """Columns of ``list --git``, between the others, because columns are shortened from the right."""
 OWNER_COLUMN: dict[Column, Callable[[ProjectSummary], str]] = {

@@ -23,15 +23,19 @@ def file_counts(state: RepositoryStatus) -> str:
     return ", ".join(f"{state[key]} {phrase}" for key, phrase in labels if state[key])  # type: ignore[literal-required]
 
 
-def branch_text(state: RepositoryStatus) -> str:
-    """Return what is checked out: a bookmark, a branch or a commit."""
+def branch_text(state: RepositoryStatus | None) -> str:
+    """Return what is checked out: a bookmark, a branch or a commit; empty without a repository."""
+    if state is None:
+        return ""
     if state["detached"]:
         return f"detached at {state['commit'][:COMMIT_LENGTH]}"
     return state["bookmark"] or state["branch"]
 
 
-def changes_text(state: RepositoryStatus) -> str:
-    """Return the state of the working copy in a few words, such as ``2 changed, 1 ahead``."""
+def changes_text(state: RepositoryStatus | None) -> str:
+    """Return the state of the working copy in a few words, such as ``2 changed, 1 ahead``; empty without a repository."""
+    if state is None:
+        return ""
     if not state["kind"]:
         return "no repository"
     if state["problem"]:

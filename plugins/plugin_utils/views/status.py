@@ -137,8 +137,8 @@ class StatusPage:
         if project.get("stale_mount"):
             text = stale_mount(project)
             lines += self.entry("", text, False, text.rpartition(": ")[2])
-        if project["vcs"]:
-            lines += self.repository_lines(project["vcs"], now)
+        if state := project.get("vcs"):
+            lines += self.repository_lines(state, now)
         if project["problem"]:
             lines += [*self.entry("problem", project["problem"], False), *self.hints(project["hints"])]
         for overlap in project.get("overlaps") or []:
