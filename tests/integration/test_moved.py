@@ -58,7 +58,8 @@ def test_a_repository_that_was_made_again(ready: World, proxy: RecordingProxy) -
     renew("rm -rf demo", "second")
     assert is_stale() and not seen_inside("second")
     assert "was deleted or replaced" in ready.repoman("list").err
-    assert "was deleted or replaced" in ready.repoman("status").out
+    assert "container shows a deleted directory" in ready.repoman("status").out
+    assert "was deleted or replaced" in " ".join(ready.repoman("status", "demo").out.split())
     proxy.clear()
     checked = ready.repoman("--json", "--check", "new", "demo").data["projects"][0]
     assert checked["action"] == "updated" and proxy.writes == [] and not seen_inside("second")

@@ -104,7 +104,12 @@ def test_list_reads_once(ready: World, proxy: RecordingProxy) -> None:
     assert [row[:2] for row in rows[1:]] == [["demo", "Running"], ["gone", "missing"]]
     assert len(proxy.requests) == 1
     listed = ready.repoman("--json", "list").data["projects"]
-    assert [(line["name"], line["repo_exists"]) for line in listed] == [("demo", True), ("gone", False)]
+    assert [(line["name"], line["repo_exists"], "vcs" in line) for line in listed] == [("demo", True, False), ("gone", False, False)]
+    (ready.repos / "demo/new").touch()
+    proxy.clear()
+    out = ready.repoman("list", "--git").out
+    assert "BRANCH  CHANGES" in out and "main    1 untracked" in out and len(proxy.requests) == 1
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_remove_four_ways_keeps_the_repository(ready: World, proxy: RecordingProxy) -> None:
@@ -116,7 +121,7 @@ def test_remove_four_ways_keeps_the_repository(ready: World, proxy: RecordingPro
     ready.repoman("-C", "remove", "demo", "--yes")
     assert "demo" in ready.instances() and proxy.writes == []
     out = ready.repoman("remove", "demo", "--yes").out
-    assert str(repo) in out
+    assert "repository ~/repos/demo and mirror" in out
     assert ready.instances() == {} and ready.registry.read_text() == before
     assert ready.run("git", "fsck", cwd=repo).code == 0
     proxy.clear()

@@ -65,6 +65,18 @@ def test_status_tells_all(ready: World, proxy: RecordingProxy) -> None:
     lines = ready.repoman("status", "demo").out.splitlines()
     assert lines[0] == "host" and "demo" in lines and "  container     Running" in lines
     assert "  differs       key user.wanted is missing" in lines and "                to correct it: repoman new demo" in lines
+    out = ready.repoman("status").out.splitlines()
+    assert out[0] == "1 project: 1 running, 1 with changes; 3 need you" and out[1] == "backup: none yet to ~/backup"
+    needs = [" ".join(line.split()) for line in out[3 : out.index("", 3)]]
+    assert needs == [
+        "backup target has no marker of repoman repoman sync --init",
+        "library extra differs repoman profile diff extra",
+        "demo 2 differences from its configuration repoman new demo",
+        "demo main: 1 untracked",
+    ]
+    assert out[-1] == "demo  running  main  1 untracked  never synced"
+    paged = ready.on_terminal("stty rows 5 cols 80; PAGER='sed s/running/paged/' repoman status", "")
+    assert paged.code == 0 and "demo  paged  main" in paged.out
     ready.repoman("new", "demo")
     assert projects(ready)["demo"]["differences"] == []
     assert ready.instances()["demo"]["config"]["user.manual"] == "mine"

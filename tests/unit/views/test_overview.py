@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
 
 Data = dict[str, Any]
+PATHS = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 LONG = "x" * 63
 VCS: Data = {
     "kind": "git",
@@ -284,3 +288,15 @@ def test_escapes() -> None:
 def test_without_projects() -> None:
     """The page is the host's."""
     assert page()[0] == "host" and page()[-1] == "no projects yet; create one: repoman new NAME"
+
+
+def test_list_does_not_need_it() -> None:
+    """Ansible compiles what it imports in every run, so a short verb imports none of it."""
+    code = (
+        "import sys; from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode;"
+        "from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render;"
+        "render('list', {'projects': []}, False, Mode());"
+        "print(*(name.rpartition('.')[2] for name in sys.modules if '.views.' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | PATHS)
+    assert sorted(done.stdout.split()) == ["common", "projects", "render", "repository", "types"]
