@@ -61,7 +61,14 @@ RUNS: dict[str, list[dict[str, Any]]] = {
         {"name": "demo", "state": "absent"},
         {"name": "demo", "state": "absent"},
     ],
-    "repoman_project_info": [{}, {"status": True}, {"names": ["demo"], "status": True}, {"names": ["nosuch"]}, {"vcs": True}, {"vcs_timeout": 0}],
+    "repoman_project_info": [
+        {},
+        {"status": True},
+        {"names": ["demo"], "status": True},
+        {"names": ["nosuch"]},
+        {"vcs": True},
+        {"vcs_timeout": 0},
+    ],
     "repoman_sync": [
         {},
         {"init": True, "allow_local": True},

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
+from repoman.streams import STDERR, STDOUT
+
 DEFAULT = "less -FRX"
 LESS_OPTIONS = "FRX"
 """For a pager ``less`` without options: leave short output, show colors, and keep the output on the screen."""
@@ -94,7 +96,9 @@ def show(text: str, command: str) -> bool:
     previous = signal.signal(signal.SIGINT, lambda _signum, _frame: None)  # not SIG_IGN, which the pager would inherit
     try:
         direct = command if re.search(r"[|&;()=]", command) else f"exec {command}"  # so that it is the process that is terminated
-        with subprocess.Popen(["/bin/sh", "-c", direct], stdin=subprocess.PIPE, env={"LESS": LESS_OPTIONS, **os.environ}) as pager:
+        environment = {"LESS": LESS_OPTIONS, **os.environ}
+        # ansible has marked the standard streams as its own; named here, the pager inherits them all the same
+        with subprocess.Popen(["/bin/sh", "-c", direct], stdin=subprocess.PIPE, stdout=STDOUT, stderr=STDERR, env=environment) as pager:
             try:
                 pager.communicate(data)
             except BaseException:

@@ -24,8 +24,10 @@ from command_environment import environment
 from repoman.pager import pager_command
 
 SCRIPT = """
-import fcntl, signal, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+for fd in (0, 1, 2):
+    os.set_inheritable(fd, False)  # as ansible does
 from repoman import pager, streams
 
 def interrupt(signum, frame):
