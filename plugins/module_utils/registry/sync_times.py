@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``LOGDIR/sync/last_sync.json``: when each directory of ``repos_root`` was last backed up.
+"""``LOGDIR/times/last_sync.json``: when each directory of ``repos_root`` was last backed up.
 
 The registry has the same for its projects, but the entry of a project ends with it, and its mirror stays.
 """
@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import locked
 
-FILE = "sync/last_sync.json"
+FILE = "times/last_sync.json"
 MAX_BYTES = 16 << 20
 
 

@@ -28,14 +28,14 @@ def test_times_of_one_target(tmp_path: Path, me: Account) -> None:
     sync_times.write(log, "/b", ["isurus", "lamna"], ONE, me)
     sync_times.write(log, "/b", ["lamna"], TWO, me)
     assert sync_times.read(log, "/b") == {"isurus": ONE, "lamna": TWO} and sync_times.read(log, "/c") == {}
-    file = tmp_path / "log/sync/last_sync.json"
+    file = tmp_path / "log/times/last_sync.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"/b": 1}', '{"/b": {"isurus": 1}}', "\0"])
 def test_a_damaged_file_is_replaced(tmp_path: Path, me: Account, text: str) -> None:
     """It has no times, and the next run writes it anew."""
-    file = tmp_path / "sync/last_sync.json"
+    file = tmp_path / "times/last_sync.json"
     file.parent.mkdir()
     file.write_text(text, encoding="utf-8")
     assert sync_times.read(str(tmp_path), "/b") == {}
