@@ -22,6 +22,10 @@ OWN_VARIABLES = frozenset(
     )
 )  # fmt: skip
 """Variables set by the account or the shell, not by the configuration of the container."""
+PROJECT_VARIABLE = "REPOMAN_PROJECT"
+"""The environment variable that holds the name of the project."""
+ROOT = {"name": "root", "shell": ""}
+"""The account of ``--root``; it gets the best shell that the container has."""
 NO_DIRECTORY = "/proc/self/none"
 """A directory that does not exist and that no program can create."""
 ENTER_SCRIPT = r"""
@@ -148,17 +152,24 @@ def command_line(
     """
     project, account = result["projects"][0], result["account"]
     directory = os.path.join(project.get("container_path") or project["repo"], subdirectory).rstrip("/")
-    names = [*([attach.VARIABLE] if token else []), *(name for name in project["environment"] if name not in OWN_VARIABLES)]
+    own_names = [*([attach.VARIABLE] if token else []), PROJECT_VARIABLE]
+    names = [*own_names, *(name for name in project["environment"] if name not in (*OWN_VARIABLES, *own_names))]
     return [
         *command_prefix(result),
         "-t" if terminal else "-T",
         *(["--env", f"TERM={term}"] if term else []),
         *(["--env", f"{attach.VARIABLE}={token}"] if token else []),
+        *("--env", f"{PROJECT_VARIABLE}={project['name']}"),
         "--",
         *("/bin/sh", "-c", ENTER_SCRIPT, "repoman-shell", " ".join(names), account["name"]),
         *(LOGIN_SCRIPT, "repoman-shell", directory, project["name"], account["shell"]),
         *encode_arguments(command),
     ]
+
+
+def as_root(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result with root for the account in the container."""
+    return {**result, "account": result["account"] | ROOT}
 
 
 def client_environment(environment: Mapping[str, str], socket: str) -> dict[str, str]:
@@ -187,16 +198,17 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str], subdirectory: 
     client = command_line(result, command, terminal, os.environ.get("TERM", ""), token, subdirectory)
     kind = attach.COMMAND if command else attach.LOGIN
     argv = [sys.executable, "-I", "-S", attach.__file__, token, kind, str(len(prefix)), *client]
-    _replace_process(argv, client_environment(os.environ, result["socket"]))
+    replace_process(argv, client_environment(os.environ, result["socket"]))
 
 
 def exec_repoman(arguments: Sequence[str]) -> NoReturn:
     """Replace this process with another run of the command; ansible cannot run a second playbook in one process."""
     # -P: the current directory may be a repository, and must not be a place for modules
-    _replace_process([sys.executable, "-P", "-m", "repoman", *arguments], os.environ)
+    replace_process([sys.executable, "-P", "-m", "repoman", *arguments], os.environ)
 
 
-def _replace_process(argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def replace_process(argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process with a program, which gets its standard streams."""
     for fd in (0, 1, 2):
         os.set_inheritable(fd, True)  # ansible clears it
     sys.stdout.flush()

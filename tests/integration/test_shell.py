@@ -166,3 +166,45 @@ def test_what_is_refused_is_not_started(ready: World, proxy: RecordingProxy) -> 
     ready.refused("shell", "demo", "--", "true", code=4)
     ready.refused("shell", "gone", "--", "true", code=3)
     assert proxy.writes == [] and ready.instances()["demo"]["status"] == "Stopped"
+
+
+def test_root_and_the_name_of_the_project(ready: World) -> None:
+    """Root in the same directory with the same behaviour, sudo if the override allows it, and a file that outlives a restart by Incus."""
+    repo = ready.git_repository("demo")
+    ready.mkdir(repo / "src")
+    ready.write(ready.overrides / "demo.toml", "sudo = true\n")
+    ready.new("demo", image="debian")
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    script = 'id -u; echo "$HOME $USER $REPOMAN_PROJECT"; pwd; cat /run/repoman/project; exit 7'
+    done = ready.repoman("shell", "--root", "--", "sh", "-c", script, code=7, cwd=repo / "src")
+    assert done.out.splitlines() == ["0", "/root root demo", f"{repo}/src", "demo"] and done.err == ""
+    data = os.urandom(300_000)
+    assert raw(ready, "shell", "--root", "demo", "cat", stdin=data).stdout == data
+    assert raw(ready, "shell", "--root", "demo", "sh", "-c", "kill -TERM $$").returncode == 128 + signal.SIGTERM
+    ready.repoman("shell", "--root", "demo", "no-such-command", code=127)
+    assert ready.repoman("shell", "demo", "sudo", "-n", "id", "-u").out == "0\n"
+    with terminal(ready, "repoman", "shell", "--root", "demo") as there:
+        there.type("PS1='root-$((6*7))> '\n")
+        there.wait_for("root-42> ")
+        there.type("tail -f /etc/hostname\n")
+        there.wait_for("debian\r\n")
+        there.type("\x03")
+        there.wait_for("root-42> ")
+        there.type("shopt -q login_shell && exit 9\n")
+        assert there.end() == 9
+    ready.incus("restart", "--force", "--project=repoman", "demo")
+    script = (
+        "until [ -s /run/repoman/project ]; do sleep 0.1; done; stat -c %a:%u /run/repoman/project; od -c /run/repoman/project | head -n 1"
+    )
+    assert ready.repoman("shell", "demo", "--", "sh", "-c", script).out.split() == ["644:0", "0000000", "d", "e", "m", "o", "\\n"]
+
+
+def test_root_and_the_name_of_the_project_on_busybox(demo: World) -> None:
+    """The smallest image has both, too; an override without sudo says so when the image has none."""
+    assert demo.repoman("shell", "--root", "demo", "--", "sh", "-c", "id -u; pwd; echo $HOME").out.split() == [
+        "0",
+        f"{demo.repos}/demo",
+        "/root",
+    ]
+    demo.incus("restart", "--force", "--project=repoman", "demo")
+    assert demo.repoman("shell", "demo", "--", "sh", "-c", "cat /run/repoman/project; echo $REPOMAN_PROJECT").out == "demo\ndemo\n"

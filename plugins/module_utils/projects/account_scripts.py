@@ -166,6 +166,15 @@ else
     fi
 fi
 
+{
+    mkdir -p /run/repoman && echo "$container" >/run/repoman/project && chmod 0755 /run/repoman && chmod 0644 /run/repoman/project
+    if [ -d /usr/lib/tmpfiles.d ] || [ -d /lib/tmpfiles.d ]; then
+        mkdir -p /etc/tmpfiles.d
+        printf '%s\n' '# made by repoman: the name of the project, again after each start' 'd /run/repoman 0755 root root -' \
+            "f+ /run/repoman/project 0644 root root - $container\\n" >/etc/tmpfiles.d/repoman.conf
+    fi
+} 2>/dev/null || :
+
 mounts=$end
 while read -r _ _ _ _ mount_point _; do mounts=$mounts$mount_point$end; done </proc/self/mountinfo
 directory=$home
@@ -198,6 +207,9 @@ An account of the image with the same name or uid is taken over if it is for a p
 those that would let it become root, unless it may. In an instance that was made earlier, these are only named: the user may have added
 them. Needs only a POSIX shell and the most common tools, so it works in every image; the files are those of passwd(5), group(5), shadow(5),
 gshadow(5) and subuid(5). A home that is itself a mount is not changed.
+
+It also writes the name of the instance to ``/run/repoman/project``, for prompts and scripts. systemd mounts a tmpfs over ``/run``, which
+hides what Incus mounts there, so its tmpfiles make the file again when the container is started without repoman.
 """
 
 VERIFY_WRITE_SCRIPT = r"""

@@ -100,7 +100,33 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
     from repoman import engine, shell
 
     engine.cleanup()
-    shell.exec_shell(result.results[-1], options.command, options.subdirectory)
+    last = result.results[-1]
+    shell.exec_shell(shell.as_root(last) if options.root else last, options.command, options.subdirectory)
+
+
+def run_ssh_proxy(playbook: Playbook, options: Namespace) -> int:
+    """Start the project's container, and replace this process with one that connects ssh to it; return only if that fails."""
+    result = replace(playbook, name="shell", check=False).run()
+    if result.exit_code:
+        return result.exit_code
+    last = result.results[-1]
+    project = last["projects"][0]
+    if project["state"] == "missing" or project.get("unfinished"):
+        raise CliError(f"the project {options.name!r} has no container.", f"repoman new {options.name}", exit_code=CONFLICT)
+    from repoman import engine, ssh
+
+    engine.cleanup()
+    ssh.exec_proxy(last)
+
+
+def print_ssh_config(playbook: Playbook, options: Namespace) -> int:
+    """Print the configuration of OpenSSH for projects; make the key that it names."""
+    from repoman import ssh
+
+    if not playbook.check:
+        ssh.public_key()
+    print(ssh.config_text(options.names, options.user), end="")  # noqa: T201
+    return 0
 
 
 def create_for_shell(playbook: Playbook, options: Namespace) -> int:
@@ -117,7 +143,8 @@ def create_for_shell(playbook: Playbook, options: Namespace) -> int:
 
     engine.cleanup()
     verbosity = [f"-{'v' * playbook.verbosity}"] if playbook.verbosity else []
-    shell.exec_repoman(["shell", "--create", *verbosity, *([options.word] if options.word else []), "--", *options.command])
+    root = ["--root"] if options.root else []
+    shell.exec_repoman(["shell", "--create", *root, *verbosity, *([options.word] if options.word else []), "--", *options.command])
 
 
 def edit_profile(playbook: Playbook, options: Namespace) -> int:

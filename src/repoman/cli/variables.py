@@ -9,9 +9,11 @@ A missing option gives no variable, so that the defaults of the roles and module
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from repoman import completion
@@ -27,7 +29,7 @@ from repoman.cli.targets import (
     new_target,
 )
 from repoman.current_directory import absolute_path, path_in_shell
-from repoman.errors import USAGE, CliError
+from repoman.errors import NOT_FOUND, USAGE, CliError
 
 Variables = dict[str, Any]
 NEW_OPTIONS = ("repo", "clone", "image", "profile", "no_backup", "adopt", "target")
@@ -168,6 +170,52 @@ def shell_variables(options: Namespace) -> Variables:
         check_directory(options, options.name, target)
     options.word, options.name, options.subdirectory = options.name, target.name, target.subdirectory
     return {"repoman_project_name": target.name} | ({"repoman_create": True} if options.create else {})
+
+
+def ssh_config_variables(options: Namespace) -> Variables:
+    """Return the variables of ``ssh-config``: none. Set in ``options`` the names of the projects, and the user.
+
+    :raises CliError: a project does not exist, or the verb does not work on other hosts.
+    """
+    from repoman import repositories
+
+    _check_local_text(options, "ssh-config")
+    known = sorted(repositories.load().paths)
+    options.names = container_names(options, "ssh-config", options.names) if options.names else known
+    for name in options.names:
+        if name not in known:
+            raise CliError(f"there is no project {name!r}.", f"repoman new {name}", "repoman list", exit_code=NOT_FOUND)
+    options.user = _user_name()
+    return {}
+
+
+def ssh_proxy_variables(options: Namespace) -> Variables:
+    """Return the variables of ``ssh-proxy``.
+
+    :raises CliError: the verb does not work on other hosts.
+    """
+    _check_local_text(options, "ssh-proxy")
+    options.name = container_target(options, "ssh-proxy", options.name).name
+    return {"repoman_project_name": options.name}
+
+
+def _check_local_text(options: Namespace, verb: str) -> None:
+    """Reject hosts and JSON for a verb that has neither."""
+    if options.inventory or options.limit:
+        raise CliError(f"{verb} works on this host only.", f"ssh to that host, then: repoman {verb}", exit_code=USAGE)
+    if options.json:
+        raise CliError(f"{verb} has no --json: its output is for ssh.", "repoman list --json", exit_code=USAGE)
+
+
+def _user_name() -> str:
+    """Return the login name of this process's user, as the modules find it."""
+    uid, name = os.getuid(), os.environ.get("USER", "")
+    with suppress(KeyError):
+        if name and pwd.getpwnam(name).pw_uid == uid:
+            return name
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return name
 
 
 def sync_variables(options: Namespace) -> Variables:

@@ -234,11 +234,18 @@ VERBS = (
     ),
     Verb(
         "shell",
-        "[NAME] [[--] COMMAND…]",
+        "[--root] [NAME] [[--] COMMAND…]",
         "open a shell, or run a command, in a container",
-        examples=("repoman shell", "repoman shell isurus", "repoman shell isurus git status", "repoman shell -- make test"),
+        examples=(
+            "repoman shell",
+            "repoman shell isurus",
+            "repoman shell isurus git status",
+            "repoman shell -- make test",
+            "repoman shell --root isurus apt install gcc",
+        ),
         arguments=(
             name("project to enter; started if it is stopped", noun=""),
+            flag("--root", help="as root in the container, not as your account"),
             flag("--create", help=""),
             Argument(("command",), "command to run (default: your login shell)", {"metavar": "COMMAND…", "nargs": "*"}),
         ),
@@ -249,6 +256,29 @@ VERBS = (
         + "\nThen the shell or command starts in the same directory.",
         variables=variables.shell_variables,
         run=actions.run_shell,
+    ),
+    Verb(
+        "ssh-config",
+        "[NAME…]",
+        "print the configuration of OpenSSH for containers",
+        examples=("repoman ssh-config > ~/.config/repoman/ssh_config", "repoman ssh-config isurus"),
+        arguments=(names("projects to print (default: all)"),),
+        about="A block for each project, for ssh, scp, rsync and editors: ssh isurus.repoman. To use it,\n"
+        "write it to a file, and put this line at the top of ~/.ssh/config:\n"
+        "Include ~/.config/repoman/ssh_config",
+        variables=variables.ssh_config_variables,
+        run=actions.print_ssh_config,
+    ),
+    Verb(
+        "ssh-proxy",
+        "NAME",
+        "connect ssh to a container; ssh-config uses it",
+        examples=("repoman ssh-proxy isurus",),
+        arguments=(name("project to connect to; started if it is stopped"),),
+        about="Runs the ssh server of the container on its standard streams, without a network. The container\n"
+        "needs OpenSSH's server: repoman shell --root NAME apt install openssh-server",
+        variables=variables.ssh_proxy_variables,
+        run=actions.run_ssh_proxy,
     ),
     Verb(
         "completion",

@@ -27,15 +27,18 @@ def test_command_line_of_shell() -> None:
     """``-c`` stands after the user's name, arguments are passed as they are."""
     line = shell.command_line(RESULT, ["a b", "$x"], terminal=False, term="xterm")
     assert line == [
-        *("incus", "exec", "--force-local", "--project", "repoman", "local:isurus", "-T", "--env", "TERM=xterm", "--"),
-        *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "A B", "me"),
+        *("incus", "exec", "--force-local", "--project", "repoman", "local:isurus", "-T", "--env", "TERM=xterm"),
+        *("--env", "REPOMAN_PROJECT=isurus", "--"),
+        *("/bin/sh", "-c", shell.ENTER_SCRIPT, "repoman-shell", "REPOMAN_PROJECT A B", "me"),
         *(shell.LOGIN_SCRIPT, "repoman-shell", "/home/me/repos/a b", "isurus", "/bin/zsh", "a b", "$x"),
     ]
     for subdirectory, directory in (("src/x", "/home/me/repos/a b/src/x"), ("/else/where", "/else/where")):
         assert directory in shell.command_line(RESULT, [], terminal=False, term="", subdirectory=subdirectory)
     moved = RESULT | {"projects": [RESULT["projects"][0] | {"container_path": "/home/me/before"}]}
     assert "/home/me/before" in shell.command_line(moved, [], terminal=False, term="")
-    assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--"]
+    assert shell.command_line(RESULT, [], terminal=True, term="")[6:8] == ["-t", "--env"]
+    root = shell.command_line(shell.as_root(RESULT), ["id"], terminal=False, term="")
+    assert root[root.index("REPOMAN_PROJECT A B") + 1] == "root" and root[-2:] == ["", "id"]
 
 
 def inside(repo: Path, login_shell: str, *command: str) -> subprocess.CompletedProcess[bytes]:
