@@ -32,7 +32,15 @@ NO_SERVER = 42
 CONFIG = "/run/repoman/ssh/config"
 PREPARE_SCRIPT = r"""
 set -eu
-account=$1 key=$2 project=$3 names=$4
+repoman_account=$1 repoman_key=$2 repoman_project=$3 repoman_names=$4
+repoman_end='
+'
+repoman_pairs="\"REPOMAN_PROJECT=$repoman_project\""
+for repoman_name in $repoman_names; do
+    eval "repoman_value=\${$repoman_name-} repoman_is_set=\${$repoman_name+yes}"
+    case $repoman_value in *[\"\\]* | *"$repoman_end"*) continue ;; esac
+    if [ -n "$repoman_is_set" ]; then repoman_pairs="$repoman_pairs \"$repoman_name=$repoman_value\""; fi
+done
 PATH=$PATH:/usr/sbin:/sbin
 sshd=$(command -v sshd) && command -v ssh-keygen >/dev/null || exit 42
 umask 022
@@ -41,23 +49,15 @@ mkdir -p /run/repoman "$run" /run/sshd "$keys"
 chmod 0755 /run/repoman "$run"
 chmod 0700 "$keys"
 if ! [ -s "$keys/host_key" ]; then
-    ssh-keygen -q -t ed25519 -N '' -C "$project" -f "$keys/new.$$"
+    ssh-keygen -q -t ed25519 -N '' -C "$repoman_project" -f "$keys/new.$$"
     ln "$keys/new.$$" "$keys/host_key" 2>/dev/null || :
     rm -f "$keys/new.$$" "$keys/new.$$.pub"
 fi
-end='
-'
-pairs="\"REPOMAN_PROJECT=$project\""
-for name in $names; do
-    eval "value=\${$name-} is_set=\${$name+yes}"
-    case $value in *[\"\\]* | *"$end"*) continue ;; esac
-    if [ -n "$is_set" ]; then pairs="$pairs \"$name=$value\""; fi
-done
-echo "$key" >"$run/keys.$$"
+echo "$repoman_key" >"$run/keys.$$"
 (umask 077; cat >"$run/config.$$") <<END
 HostKey $keys/host_key
 AuthorizedKeysFile $run/authorized_keys
-AllowUsers $account
+AllowUsers $repoman_account
 PermitRootLogin no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -71,7 +71,7 @@ AcceptEnv LANG LC_*
 Subsystem sftp internal-sftp
 PidFile none
 LogLevel ERROR
-SetEnv $pairs
+SetEnv $repoman_pairs
 END
 mv -f "$run/keys.$$" "$run/authorized_keys"
 mv -f "$run/config.$$" "$run/config"

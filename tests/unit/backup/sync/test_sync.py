@@ -259,6 +259,7 @@ def test_directories_cannot_be_called_as_ours(world: BackupHome) -> None:
     world.write(".repoman/mirror.toml", "evil")
     world.write("(loose files)/file")
     world.write(".repoman-restore-x/file")
+    world.write(".repoman-clone-x/file")
     result = world.init()
     assert actions(result) == {
         "(loose files)": "failed", ".repoman": "failed", "isurus": "synced", "plain": "synced",
