@@ -135,7 +135,8 @@ def find_kind(source: Source) -> Source:
         if not done.returncode:
             return Source(source.url, kind)
         lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        reasons.append(f"{kind}: {'; '.join(lines) or f'exit status {done.returncode}'}".rstrip("."))
+        reason = SECRET.sub(r"\1:***@", "; ".join(lines)) or f"exit status {done.returncode}"
+        reasons.append(f"{kind}: {reason}".rstrip("."))
     url = shlex.quote(source.shown)
     raise CliError(f"neither git nor hg can read {source.shown}; {'; '.join(reasons)}.", f"git ls-remote -- {url}", f"hg identify -- {url}")
 
