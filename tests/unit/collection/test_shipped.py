@@ -12,36 +12,41 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible import constants
 from backup_fixture import BackupHome
-from real_ansible import COLLECTIONS, path_of, search_paths
+from real_ansible import COLLECTIONS, path_of, results_in, search_paths, show
 
 INFO = "homelab.repoman.repoman_project_info"
+SHIPPED = {"environment": {"A": "b"}}
 PROJECT = "homelab.repoman.repoman_project"
 
 
-def shipped(
-    home: Path,
-    interpreter: Path,
-    module: str = INFO,
-    options: dict[str, Any] | None = None,
-    verbosity: int = 0,
-    inject: bool = False,
-    **task: Any,
-) -> dict[str, Any]:
-    """Return what a module answers that runs under ``interpreter``; a task with an environment is never run in Ansible's own process.
+@dataclass(frozen=True)
+class Answer:
+    """What a task answers, and what Ansible shows of it."""
+
+    said: dict[str, Any]
+    shown: str
+
+
+def answers(home: Path, interpreter: Path, *tasks: dict[str, Any], verbosity: int = 0, inject: bool = False) -> list[Answer]:
+    """Run tasks under ``interpreter`` in one play; one with an environment is never run in Ansible's own process.
 
     :param inject: results have the options of their task; ansible-core before 2.21 always does that.
     """
-    tasks = [
-        {module: options, "environment": {"A": "b"}, "ignore_errors": True, "register": "said"} | task,
-        {"ansible.builtin.debug": {"msg": "{{ said | to_json }}"}},  # unlike a copy to a file, it starts no Python
-    ]
-    play = {"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": str(interpreter)}, "tasks": tasks}
+    names = [f"said_{number}" for number in range(len(tasks))]
+    registered = [{"name": name, "ignore_errors": True, "register": name} | task for name, task in zip(names, tasks, strict=True)]
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": str(interpreter)},
+        "tasks": [*registered, show(names)],
+    }
     (home / "site.yml").write_text(json.dumps([play]), encoding="utf-8")
     environment = {
         **search_paths(),
@@ -55,51 +60,52 @@ def shipped(
     command = [path_of("ansible-playbook"), "site.yml", *["-v"] * verbosity]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
-    shown, printed, result = done.stdout.rpartition("ok: [localhost] => ")
-    assert printed, done
-    (home / "shown").write_text(shown, encoding="utf-8")
-    said: dict[str, Any] = json.loads(json.JSONDecoder().raw_decode(result)[0]["msg"])
-    return said
+    shown = re.split(r"^TASK \[.*\] \*+$", done.stdout, flags=re.MULTILINE)[1:-1]
+    return [Answer(*each) for each in zip(results_in(done.stdout), shown, strict=True)]
 
 
-@pytest.mark.parametrize("where", [{"environment": {"A": "b"}}, {"environment": {}}])
+def shipped(home: Path, interpreter: Path, module: str = INFO, options: dict[str, Any] | None = None, **task: Any) -> dict[str, Any]:
+    """Return what a module answers that runs under ``interpreter``, in a task that has an environment if it is not given one."""
+    (answer,) = answers(home, interpreter, SHIPPED | {module: options} | task)
+    return answer.said
+
+
+@pytest.mark.parametrize("where", [SHIPPED, {"environment": {}}])
 def test_the_trace_is_shown(tmp_path: Path, where: dict[str, Any]) -> None:
     """With ``-vvv``, of a module that is shipped as of one in Ansible's own process; it is no part of the result, and has no secret."""
     options = {"name": "demo", "config": {"environment.API_KEY": "hush-1"}, "socket": str(tmp_path / "hush-1")}
     registry = tmp_path / ".config/repoman/repoman.toml"
     registry.parent.mkdir(parents=True)
     registry.write_text('[repoman]\nschema = 3\n[[project]]\nname = "demo"\nrepo = "demo"\n', encoding="utf-8")
-    said = shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, **where)
-    shown = (tmp_path / "shown").read_text(encoding="utf-8")
-    lines = [line.split(" ", 3)[3] for line in shown.splitlines() if re.match(r"<localhost> \d{4}-\d\d-\d\dT[\d:.]+Z \d+ ", line)]
-    assert lines[0].startswith("module: projects.run") and "config" in lines[0], shown
+    task = {PROJECT: options} | where
+    traced, secret = answers(tmp_path, Path(sys.executable), task, task | {"no_log": True}, verbosity=3)
+    lines = [line.split(" ", 3)[3] for line in traced.shown.splitlines() if re.match(r"<localhost> \d{4}-\d\d-\d\dT[\d:.]+Z \d+ ", line)]
+    assert lines[0].startswith("module: projects.run") and "config" in lines[0], traced
     assert f"registry: read {registry}: schema 3, 1 projects" in lines
     assert lines[-1].startswith("module: failed: ")
-    assert "trace" not in said and "hush-1" not in "".join(lines)
-    assert shipped(tmp_path, Path(sys.executable), PROJECT, options, **where)["failed"]
-    assert "registry: read" not in (tmp_path / "shown").read_text(encoding="utf-8")
-    shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, no_log=True, **where)
-    assert "registry: read" not in (tmp_path / "shown").read_text(encoding="utf-8")
+    assert "trace" not in traced.said and "hush-1" not in "".join(lines)
+    assert "registry: read" not in secret.shown
+    (quiet,) = answers(tmp_path, Path(sys.executable), task)
+    assert quiet.said["failed"] and "registry: read" not in quiet.shown
 
 
-@pytest.mark.parametrize("where", [{"environment": {"A": "b"}}, {"environment": {}}])
+@pytest.mark.parametrize("where", [SHIPPED, {"environment": {}}])
 def test_options_are_shown_without_secrets(tmp_path: Path, where: dict[str, Any]) -> None:
     """With ``-vvv``, the same ones both ways, if the module runs and if its arguments are wrong; short secrets do not mask other texts."""
     settings = {
         "config": {"environment.API_KEY": "hush-1", "user.pin": "demo", "limits.cpu": 2},
         "devices": {"x": {"passphrase": "hush-2"}},
     }
-    for options in ({"projects": [{"name": "demo"} | settings]}, {"name": "demo", "nosuch": 1} | settings):
-        said = shipped(tmp_path, Path(sys.executable), PROJECT, options, verbosity=3, inject=True, **where)
-        shown = (tmp_path / "shown").read_text(encoding="utf-8")
-        assert "hush" not in shown + json.dumps(said), shown
-        arguments = json.JSONDecoder().raw_decode(shown.partition("FAILED! => ")[2])[0]["invocation"]["module_args"]
+    wrong_arguments = {"name": "demo", "nosuch": 1} | settings
+    tasks = [{PROJECT: options} | where for options in ({"projects": [{"name": "demo"} | settings]}, wrong_arguments)]
+    for answer in answers(tmp_path, Path(sys.executable), *tasks, verbosity=3, inject=True):
+        assert "hush" not in answer.shown + json.dumps(answer.said), answer
+        arguments = json.JSONDecoder().raw_decode(answer.shown.partition("FAILED! => ")[2])[0]["invocation"]["module_args"]
         project = (arguments.get("projects") or [arguments])[0]
         hidden = {"environment.API_KEY": "(not shown)", "user.pin": "(not shown)", "limits.cpu": 2}
         assert (project["name"], project["config"], project["devices"]) == ("demo", hidden, {"x": {"passphrase": "(not shown)"}})
-    shipped(tmp_path, Path(sys.executable), PROJECT, {"name": "demo"} | settings, verbosity=3, **where)
-    shown = (tmp_path / "shown").read_text(encoding="utf-8")
-    assert ('"invocation"' in shown) == ("INJECT_INVOCATION" not in constants.config.get_configuration_definitions())
+    (answer,) = answers(tmp_path, Path(sys.executable), {PROJECT: {"name": "demo"} | settings} | where, verbosity=3)
+    assert ('"invocation"' in answer.shown) == ("INJECT_INVOCATION" not in constants.config.get_configuration_definitions())
 
 
 def bare(place: Path, *lines: str) -> Path:
@@ -125,12 +131,13 @@ def test_interpreter_without_the_libraries(tmp_path: Path) -> None:
 def test_libraries_that_an_earlier_task_installs(tmp_path: Path) -> None:
     """In check mode with predict they are a warning, and a change."""
     python = bare(tmp_path / "bare")
-    said = shipped(tmp_path, python, "homelab.repoman.repoman_sync", {"predict": True}, check_mode=True)
-    assert said["changed"] and not said["failed"]
-    assert any("no pyyaml" in str(warning) and "no error in check mode" in str(warning) for warning in said["warnings"])
     projects = [{"name": "bad", "devices": {"x": "disk"}}, {"name": "good", "config": {"cloud-init.user-data": {"packages": ["git"]}}}]
-    said = shipped(tmp_path, python, PROJECT, {"projects": projects, "predict": True}, check_mode=True)
-    assert [project["action"] for project in said["projects"]] == ["failed", "created"] and said["exit_code"] == 2, said
+    check = SHIPPED | {"check_mode": True}
+    tasks = ({"homelab.repoman.repoman_sync": {"predict": True}}, {PROJECT: {"projects": projects, "predict": True}})
+    sync, project = (answer.said for answer in answers(tmp_path, python, *(task | check for task in tasks)))
+    assert sync["changed"] and not sync["failed"]
+    assert any("no pyyaml" in str(warning) and "no error in check mode" in str(warning) for warning in sync["warnings"])
+    assert [each["action"] for each in project["projects"]] == ["failed", "created"] and project["exit_code"] == 2, project
 
 
 def test_interpreter_that_is_too_old(tmp_path: Path) -> None:
