@@ -132,7 +132,7 @@ class _Section(Mapping[str, Any]):
 
 
 def _without_long_sections(text: bytes, read_all: Callable[[], Any]) -> Any:
-    """Return the table, in which long sections are not read yet; ``None`` if it has none, or they are not where they are expected.
+    """Return the table with long sections unread; ``None`` if it has no such sections, or they are in an unexpected place.
 
     :param read_all: reads the whole table.
     :raises fast_yaml.ERRORS: it is not plain YAML.

@@ -47,7 +47,7 @@ def _with_libyaml(read_slowly: Any) -> Any:
 
 def _without_templates(evaluate: Any) -> Any:
     def template_default(self: Any, value: Any, variables: Any, *args: Any, **keywords: Any) -> Any:
-        """Return a default value, in which ``{{ }}`` is evaluated. A native template returns text that begins with ``/`` as it is."""
+        """Return a default value with its template evaluated. Jinja would return a path unchanged, because it is no Python literal."""
         match = PATH_BELOW.fullmatch(value) if isinstance(value, str) and isinstance(variables, Mapping) else None
         start = variables.get(match[1]) if match else None
         if match is None or not isinstance(start, str) or not start.startswith("/"):

@@ -108,7 +108,7 @@ def test_long_sections_are_read_when_they_are_used(monkeypatch: pytest.MonkeyPat
 
 
 def test_long_section_that_libyaml_alone_cannot_read() -> None:
-    """Ansible reads the whole table; a section that is empty is one."""
+    """Ansible reads the whole table instead; an empty section has no entries."""
     text = b"plugin_routing:\n  action: {}\n  modules:\n    old: !!map {redirect: new}\n  module_utils:\n    # none\n"
     routing = loading._with_libyaml(_collection_finder._meta_yml_to_dict)(text, "x")["plugin_routing"]
     assert len(routing["modules"]) == 1 and list(routing["modules"]) == ["old"]

@@ -51,7 +51,7 @@ def defaults() -> list[Any]:
 
 
 def test_default_values() -> None:
-    """Each is what Jinja makes of it, and those that are paths come without Jinja."""
+    """Each has the value that Jinja returns; paths are evaluated without Jinja."""
     evaluate = manager.ConfigManager.template_default
     quick = settings._without_templates(evaluate)
     for value in (

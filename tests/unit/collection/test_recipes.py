@@ -62,7 +62,7 @@ def inventory(place: Path, *hosts: str) -> str:
 
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> list[int]:
-    """The number of failed tasks of each case: all run in one play, in which each has a host of its own."""
+    """The number of failed tasks of each case. All cases run in one play, each on a separate host."""
     place = tmp_path_factory.mktemp("recipe")
     blocks = []
     for number, (registry, keywords, _code) in enumerate(CASES):

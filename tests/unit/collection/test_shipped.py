@@ -28,7 +28,7 @@ PROJECT = "homelab.repoman.repoman_project"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task answers, and what Ansible shows of it."""
+    """The result of a task, and Ansible's output about it."""
 
     said: dict[str, Any]
     shown: str
