@@ -5,6 +5,9 @@
 
 The program has the user's environment, configuration, credentials and terminal, so it may ask for a passphrase. It clones into a
 temporary directory next to the final one, and only a complete clone is renamed, so that an interrupt leaves nothing half.
+
+The programs run in the root directory: in a repository they would read its configuration, which a container may have written and which
+can name commands to run.
 """
 
 from __future__ import annotations
@@ -74,10 +77,13 @@ def parse_source(text: str) -> Source:
     url = rest if kind in PROGRAMS and rest else text
     if url.startswith("-") or not url.isprintable():
         raise CliError(f"{url!r} cannot be a URL.", "repoman new --help", exit_code=USAGE)
-    if url != text:
-        return Source(url, kind)
     directory = os.path.expanduser(url.removeprefix("file://"))
-    if os.path.isdir(directory):
+    is_directory = os.path.isdir(directory)
+    if is_directory and not url.startswith("file://"):
+        url = os.path.abspath(directory)
+    if kind in PROGRAMS and rest:
+        return Source(url, kind)
+    if is_directory:
         is_hg = os.path.isdir(os.path.join(directory, ".hg")) and not os.path.lexists(os.path.join(directory, ".git"))
         return Source(url, "hg" if is_hg else "git")
     is_git = url.rstrip("/").endswith(".git") or url.startswith("git://") or (not SCHEME.match(url) and SCP_LIKE.match(url))
@@ -131,7 +137,7 @@ def find_kind(source: Source) -> Source:
         if shutil.which(kind) is None:
             reasons.append(f"{kind}: it is not installed")
             continue
-        done = subprocess.run([kind, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run([kind, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", check=False)
         if not done.returncode:
             return Source(source.url, kind)
         lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
@@ -203,7 +209,7 @@ def _run(command: Sequence[str], lock: int) -> int:
     :param lock: a file descriptor that it keeps open.
     """
     sys.stdout.flush()
-    with subprocess.Popen(list(command), stdout=STDERR, pass_fds=(lock,)) as process:
+    with subprocess.Popen(list(command), stdout=STDERR, cwd="/", pass_fds=(lock,)) as process:
         try:
             return process.wait()
         except BaseException:

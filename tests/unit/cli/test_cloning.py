@@ -164,3 +164,24 @@ def test_leftovers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         clone.clone(clone.Source(str(home / "away/git"), "git"), str(home / "repos/x"))
     assert ended == ["git"] and os.listdir(home / "repos") == []
+
+
+@pytest.mark.parametrize("kind", ["git", "hg"])
+def test_the_repository_around_is_not_read(kind: str, home: Path, runs: list[Playbook], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its configuration names commands that git and Mercurial would run, in a repository of theirs, on this host."""
+    around = home / "repos/around"
+    run(kind, "init", around)
+    command = f"touch {home}/ran"
+    if kind == "git":
+        run("git", "-C", around, "config", "core.sshCommand", command)
+    else:
+        (around / ".hg/extension.py").write_text(f"import os\nos.system({command!r})\n")
+        (around / ".hg/hgrc").write_text(f"[extensions]\nx = {around}/.hg/extension.py\n[ui]\nssh = {command}\n")
+    monkeypatch.chdir(around)
+    monkeypatch.delenv("GIT_SSH_COMMAND")
+    monkeypatch.setenv("GIT_SSH", str(home / "ssh"))
+    place = f"ssh://host{home}/away/{kind}"
+    assert cli.main(["new", "--clone", place, "first"]) == cli.main(["new", "--clone", f"../../away/{kind}", "second"]) == 0
+    assert cli.main(["new", "--clone", f"{kind}+{place}", "third"]) == 0
+    assert not (home / "ran").exists() and len(runs) == 3
+    assert all((home / "repos" / name / f".{kind}").is_dir() for name in ("first", "second", "third"))
