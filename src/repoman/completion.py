@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = ":files"
-KINDS = ("projects", "profiles", "repositories")
+KINDS = ("projects", "profiles", "repositories", "directories", "backups")
+"""Kinds of names: those of the registry; of the library; directories of ``repos_root`` without a project; all that ``sync`` takes; and
+all that ``restore`` takes, with what is only in the backup."""
 PATHS = ("INVENTORY", "PATH", "FILE", "P")
 """Metavariables of values that are paths."""
 
@@ -53,7 +55,8 @@ complete -F _repoman repoman
 # repoman: completion for zsh. In ~/.zshrc, after compinit: source <(repoman completion zsh)
 _repoman() {
     local -a lines candidates shown
-    local line
+    local line word
+    local -i width=0
     lines=("${(@f)$(command repoman completion --complete zsh -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
     [[ $PREFIX == --*=* ]] && compset -P '*='
     if [[ ${lines[1]} == :files ]]; then
@@ -63,9 +66,14 @@ _repoman() {
     for line in "${lines[@]}"; do
         [[ -n $line ]] || continue
         candidates+=("${line%%$'\\t'*}")
-        shown+=("${line/$'\\t'/  -- }")
+        ((${#candidates[-1]} > width)) && width=${#candidates[-1]}
     done
     ((${#candidates})) || return 1
+    for line in "${lines[@]}"; do
+        word=${line%%$'\\t'*}
+        [[ $line == *$'\\t'* ]] && word="${(r:width:)word}  -- ${line#*$'\\t'}"
+        [[ -n $line ]] && shown+=("$word")
+    done
     compadd -l -d shown -a candidates
 }
 if [[ ${funcstack[1]} == _repoman ]]; then
@@ -213,13 +221,17 @@ def parse_words(words: Sequence[str], table: Mapping[str, Verb], global_options:
 def names(kind: str) -> list[str]:
     """Return names to complete, read from the user's files; files that cannot be read give none.
 
-    :param kind: ``projects``, ``profiles`` or ``repositories``.
+    :param kind: one of :data:`KINDS`.
     """
     home = Path.home()
     registry = repositories.read_toml(repositories.registry_path())
     entries = repositories.entries(registry)
+    projects = [str(entry.get("name", "")) for entry in entries]
     if kind == "projects":
-        all_names = [str(entry.get("name", "")) for entry in entries]
+        all_names = projects
+    elif kind in ("directories", "backups"):
+        all_names = [*projects, *(path.name for path in _directories(Path(repositories.repos_root(registry))))]
+        all_names += repositories.backed_up(registry) if kind == "backups" else []
     elif kind == "profiles":
         all_names = [path.stem for directory in _libraries(home) for path in directory.glob("*.y*ml") if path.suffix in (".yml", ".yaml")]
     else:
@@ -324,7 +336,7 @@ def _values(argument: Argument, line: ParsedLine) -> list[Candidate] | None:
     elif "--profile" in argument.names or (metavar == "NAME" and line.verb.startswith("profile ")):
         kind = "profiles"
     elif metavar == "NAME":
-        kind = "projects"
+        kind = {"sync": "directories", "restore": "backups"}.get(line.verb, "projects")
     return [Candidate(name) for name in names(kind)] if kind else []
 
 

@@ -9,6 +9,7 @@ The module that runs afterwards reads the registry again and reports what is wro
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import tomllib
@@ -26,7 +27,7 @@ GIT_POINTER = "gitdir: "
 """How such a file begins in a worktree."""
 SEARCH_DEPTH = 3
 """How deep in ``repos_root`` repositories without a project are looked for."""
-REGISTRY_BYTES = 16 << 20
+REGISTRY_BYTES = TIMES_BYTES = 16 << 20
 """The largest registry or override."""
 
 
@@ -224,8 +225,21 @@ def entries(registry: dict[str, Any]) -> list[dict[str, Any]]:
 
 def repos_root(registry: dict[str, Any]) -> str:
     """Return the directory of all repositories."""
+    return _default(registry, "repos_root", "~/repos")
+
+
+def backed_up(registry: dict[str, Any]) -> list[str]:
+    """Return the names of the directories that ``sync`` backed up. They are noted on this host: the target itself may not answer."""
+    with suppress(OSError, ValueError, RecursionError, AttributeError, TypeError):
+        path = Path(_default(registry, "logdir", "~/.local/state/repoman"), "times/last_sync.json")
+        return [name for times in json.loads(read_regular(path, TIMES_BYTES)).values() for name in times]
+    return []
+
+
+def _default(registry: dict[str, Any], key: str, default: str) -> str:
+    """Return the directory that a key of the table ``defaults`` names."""
     defaults = registry.get("defaults")
-    return _expand(str(defaults.get("repos_root", "~/repos") if isinstance(defaults, dict) else "~/repos"))
+    return _expand(str(defaults.get(key, default) if isinstance(defaults, dict) else default))
 
 
 def load() -> Repositories:

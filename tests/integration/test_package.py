@@ -43,6 +43,11 @@ class Container:
         return self.incus("exec", *options, self.name, "--", "bash", "-euc", script)
 
 
+def has_image(release: str) -> bool:
+    """Return whether the image of a release could be built: a mirror may not have the release."""
+    return subprocess.run([CHECKOUT / "scripts/dev-incus", "has-image", release], check=False).returncode == 0
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package."""
@@ -56,8 +61,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def socket() -> Iterator[str]:
-    """An Incus with the images."""
-    with private_incus(" ".join(RELEASES)) as socket:
+    """An Incus with the images that could be built."""
+    with private_incus(" ".join(filter(has_image, RELEASES))) as socket:
         yield socket
 
 
@@ -65,6 +70,8 @@ def socket() -> Iterator[str]:
 @pytest.mark.parametrize("release", RELEASES)
 def test_install_use_and_purge(release: str, package: Path, socket: str) -> None:
     """Command, man page, completion and vendor profiles work for an ordinary user, and purging leaves nothing."""
+    if not has_image(release):
+        pytest.skip(f"there is no image of {release}")
     box = Container(release, socket)
     box.incus("launch", release, release)
     try:

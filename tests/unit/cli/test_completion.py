@@ -36,6 +36,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (config / f"profiles.d/{name}.yml").write_text("")
     for name in ("isurus", "fresh", "with space"):
         (tmp_path / "repos" / name).mkdir(parents=True)
+    times = tmp_path / ".local/state/repoman/times/last_sync.json"
+    times.parent.mkdir(parents=True)
+    times.write_text('{"/nfs": {"gone": "2026-01-01T00:00:00Z", "isurus": "2026-01-01T00:00:00Z"}}')
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor/dotfiles.yml").write_text("")
     for key, value in {
@@ -100,11 +103,20 @@ def test_what_shells_offer(home: Path, name: str) -> None:
     (home / ".config/repoman/profiles.d/zz.yaml").write_text("")
     assert offer("repoman profile show zz") == ["zz"]
     assert offer("repoman new fre") == ["fresh"] and offer("repoman new x --repo fre") == ["fresh"]
+    assert offer("repoman sync fre") == ["fresh"] and offer("repoman start fre") in ([], [""])
+    assert offer("repoman restore go") == ["gone"] and offer("repoman sync go") in ([], [""])
     assert offer("repoman new x --no-b") == ["--no-backup"]
     assert offer("repoman completion z") == ["zsh"]
     assert offer("repoman new x -p dot") == ["dotfiles"] and offer("repoman help profile inst") == ["install"]
     assert not [each for each in offer("repoman shell zzz") if each]
     assert not [each for each in offer("repoman list x") if each]
+
+
+def test_descriptions_are_aligned(home: Path) -> None:
+    """In zsh, the second column starts at the same place in each line; fish aligns them itself."""
+    program = "compdef() { }; compset() { }; compadd() { print -rl -- $shown }; source <(repoman completion zsh)"
+    offered = shell("zsh", "-f", "-c", f"{program}; words=(repoman profile ''); CURRENT=3; PREFIX=; _repoman")
+    assert len(offered) > 3 and {line.index("  -- ") for line in offered} == {len("install")}
 
 
 def on_terminal(command: str, typed: str) -> str:
@@ -172,6 +184,13 @@ def test_broken_registry(home: Path, text: str) -> None:
     (home / ".config/repoman/repoman.toml").write_text(text)
     assert [name for name in completion.names("projects") if not name.isdigit()] == []
     assert completion.names("repositories") == ["fresh", "isurus", "with space"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"/nfs": 1}', "[" * 100000])
+def test_broken_times(home: Path, text: str) -> None:
+    """If what sync noted cannot be read, restore offers the directories that exist."""
+    (home / ".local/state/repoman/times/last_sync.json").write_text(text)
+    assert completion.names("backups") == ["fresh", "iris", "isurus", "with space"]
 
 
 def test_names_for_scripts(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
