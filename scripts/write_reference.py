@@ -18,7 +18,7 @@ from pathlib import Path
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import keys
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.keys import Key, Kind
 
-from repoman.cli.help import EXIT_CODES
+from repoman.cli.help import EXIT_CODES, GLOBAL_USAGE
 from repoman.cli.options import GLOBAL_OPTIONS, Argument
 from repoman.cli.verbs import VERBS, Verb
 from repoman.playbook import version
@@ -31,12 +31,15 @@ DESCRIPTION = (
     "repoman runs each of your git and Mercurial repositories in a separate Incus container, with the repository mounted at the same path,"
     " your account inside, and your dotfiles, agent state and runtimes shared through Incus profiles. It also backs up all repositories."
 )
-SYNOPSIS = "[-C|--check] [--diff] [-v…] [--json] [-i INVENTORY] [-l PATTERN] VERB …"
+SYNOPSIS = f"{GLOBAL_USAGE} VERB …"
 ENVIRONMENT = (
     ("INCUS_SOCKET", "Path of the socket of Incus, if it is not the system's."),
     ("REPOMAN_VENDOR_DIR", "Directory of the vendor profiles."),
     ("REPOMAN_LOG", "A file to which a trace of the run is appended. Secrets are masked in it, but not paths and names."),
     ("VISUAL, EDITOR", "The editor for profile edit, with arguments: VISUAL first."),
+    ("REPOMAN_OUTPUT", "quiet, normal or verbose, instead of the registry's output."),
+    ("REPOMAN_DETAILS", "1 shows all details in status, as --all does."),
+    ("REPOMAN_PAGER, PAGER", "The pager for long output of status; empty or cat for none."),
     ("NO_COLOR", "If it is set, the output has no colors."),
 )
 FILES = (

@@ -77,7 +77,7 @@ _FROM_DEFAULTS = "that of [defaults]"
 REPOMAN = (
     Key("schema", Kind.NUMBER, SCHEMA, f"Version of the file's format, from 1 to {SCHEMA}. Earlier ones are read; the next write migrates them.",
         default_text="required"),
-    Key("output", Kind.CHOICE, OUTPUTS[0], "How much the command prints. ``normal`` adds a line for each unchanged thing, ``verbose`` also the steps.",
+    Key("output", Kind.CHOICE, OUTPUTS[0], "How much the command prints. 'normal' adds a line for each unchanged thing, 'verbose' also the steps.",
         choices=OUTPUTS),
 )  # fmt: skip
 HOST = (

@@ -76,7 +76,7 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     lines.append(Line("out" if mode.check else "done", summary_line(result["summary"], mode)))
     if unverified := result["summary"].get("unverified"):
         subject = "1 repository is" if unverified == 1 else f"{unverified} repositories are"
-        lines.append(Line("note", f"{subject} backed up but cannot be verified: repoman status"))
+        lines.append(Line("note", f"{subject} backed up but cannot be verified: repoman status --all"))
     problems.sort(key=lambda line: line.style != "warning")
     return Rendered([*lines, *problems], code)
 

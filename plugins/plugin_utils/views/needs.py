@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, STANDARD_WIDTH, Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import FOREIGN, NOTES, RENAMED
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import work_text
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import HostStatus, ProjectStatus, StatusResult
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import HostStatus, LeftOut, ProjectStatus, StatusResult
 
 STALE_AFTER = 3 * 86400
 """Seconds after which a backup is too old."""
@@ -44,8 +44,13 @@ class Urgency(IntEnum):
     PROFILE_DRIFT = auto()
     DIFFERENT = auto()
     ADDRESS = auto()
+    BACKUP_PARTIAL = auto()
+    """Mounts that the backup leaves out, and repositories that cannot be verified. This may be meant, so it is not counted."""
     WORK = auto()
     """Changes that are not committed or pushed: shown last, without a command, and not counted."""
+
+
+NOT_COUNTED = (Urgency.BACKUP_PARTIAL, Urgency.WORK)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Need:
     :param what: what is wrong.
     :param command: fixes it, or shows more; empty if there is nothing to fix.
     :param names: the projects, if ``who`` is their number.
+    :param is_host: ``who`` is a part of the host, not a project.
     """
 
     urgency: Urgency
@@ -63,6 +69,7 @@ class Need:
     what: str
     command: str = ""
     names: tuple[str, ...] = ()
+    is_host: bool = False
 
 
 def all_needs(result: StatusResult, home: str) -> list[Need]:
@@ -71,7 +78,7 @@ def all_needs(result: StatusResult, home: str) -> list[Need]:
     :param home: directory to show as ``~``.
     """
     renamed = {project["origin"]: project["name"] for project in result["projects"] if project["relation"] == RENAMED}
-    needs = [*_host_needs(result["host"], home), *_backup_needs(result)]
+    needs = [*_host_needs(result["host"], home), *_backup_needs(result), *_partial_needs(result)]
     for project in result["projects"]:
         needs += _project_needs(project, renamed.get(project["name"], ""), home)
     return sorted(needs, key=lambda need: need.urgency)
@@ -142,12 +149,14 @@ def _host_needs(host: HostStatus, home: str) -> Iterator[Need]:
     library, address = host["library"], host["lan_ip"]
     for error in library["errors"]:
         command = fitting(f"repoman profile show {shell_word(error['name'])}", "repoman profile list")
-        yield Need(Urgency.PROFILE_MISSING, "library", f"{error['name']}: {shorten_home(sentence(error['msg']), home)}", command)
+        yield Need(
+            Urgency.PROFILE_MISSING, "library", f"{error['name']}: {shorten_home(sentence(error['msg']), home)}", command, is_host=True
+        )
     for name in library["drift"]:
         command = fitting(f"repoman profile diff {shell_word(name)}", "repoman profile list")
-        yield Need(Urgency.PROFILE_DRIFT, "library", f"{name} differs", command)
+        yield Need(Urgency.PROFILE_DRIFT, "library", f"{name} differs", command, is_host=True)
     if address["matches"] is False:
-        yield Need(Urgency.ADDRESS, "host", f"LAN address is {address['detected']} now", "repoman setup")
+        yield Need(Urgency.ADDRESS, "host", f"LAN address is {address['detected']} now", "repoman setup", is_host=True)
 
 
 def _backup_needs(result: StatusResult) -> Iterator[Need]:
@@ -162,7 +171,7 @@ def _backup_needs(result: StatusResult) -> Iterator[Need]:
             "unreadable": ("target cannot be read", "repoman doctor"),
             "unreachable": ("target does not answer", mounted),
         }[target["state"]]
-        yield Need(Urgency.BACKUP_TARGET, "backup", what, command)
+        yield Need(Urgency.BACKUP_TARGET, "backup", what, command, is_host=True)
         return
     projects = [
         project for project in result["projects"] if project["backup"] and project["repo_exists"] and project["relation"] != FOREIGN
@@ -179,6 +188,30 @@ def _backup_needs(result: StatusResult) -> Iterator[Need]:
     else:
         for name, age in old.items():
             yield Need(Urgency.BACKUP_OLD, name, f"not backed up for {format_duration(age or 0)}", f"repoman sync {shell_word(name)}")
+
+
+def _partial_needs(result: StatusResult) -> Iterator[Need]:
+    """Yield what the backup leaves out or cannot verify: of each project, and of the host what is in no project."""
+    in_projects: list[str] = []
+    for project in result["projects"]:
+        mounts, repositories = _partial_paths(project.get("left_out") or {})
+        in_projects += [*mounts, *repositories]
+        if text := _partial_text(mounts, repositories):
+            yield Need(Urgency.BACKUP_PARTIAL, project["name"], text, f"repoman status {shell_word(project['name'])}")
+    mounts, repositories = ([path for path in paths if path not in in_projects] for paths in _partial_paths(result["host"]))
+    if text := _partial_text(mounts, repositories):
+        yield Need(Urgency.BACKUP_PARTIAL, "host", text, "repoman status --all", is_host=True)
+
+
+def _partial_paths(place: LeftOut | HostStatus) -> tuple[list[str], list[str]]:
+    """Return the mounts that are not backed up, and the repositories that cannot be verified."""
+    return list(place.get("skipped_mounts", [])), [repository["path"] for repository in place.get("unverified", [])]
+
+
+def _partial_text(mounts: list[str], repositories: list[str]) -> str:
+    texts = [f"{plural(len(mounts), 'mount')} not backed up"] if mounts else []
+    texts += [f"{len(repositories)} not verified"] if repositories else []
+    return f"backup: {', '.join(texts)}" if texts else ""
 
 
 def need_lines(needs: list[Need], width: int) -> list[Line]:

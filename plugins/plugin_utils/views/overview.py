@@ -9,7 +9,7 @@ from collections import Counter
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten, shorten_home
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Column, Line, fitted_table, wrap
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import Need, Urgency, all_needs, need_lines
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import NOT_COUNTED, Need, Urgency, all_needs, need_lines
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import ProjectStatus, StatusResult
 
@@ -46,7 +46,7 @@ def summary_text(projects: list[ProjectStatus], needs: list[Need]) -> str:
     counts = [f"{states[state]} {STATE_LABELS.get(state, state)}" for state in order]
     work = {need.who for need in needs if need.urgency == Urgency.WORK}
     counts += [f"{len(work)} with changes"] if work else []
-    whose = len({name for need in needs if need.urgency != Urgency.WORK for name in need.names or (need.who,)})
+    whose = len({(need.is_host, name) for need in needs if need.urgency not in NOT_COUNTED for name in need.names or (need.who,)})
     you = f"; {whose} need{'s' if whose == 1 else ''} you" if whose else ""
     return f"{plural(len(projects), 'project')}: {', '.join(counts)}{you}"
 

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.verbs import GROUPS, VERBS, Verb
 
-HELP_COLUMN = 34
-"""Column where explanations start."""
-
-
+HELP_COLUMN, VERB_COLUMN = 34, 20
+"""Columns where explanations start: of arguments, and of verbs."""
 LINE_WIDTH = 80
-"""Longest line of a usage text."""
+"""Longest line of a help text."""
+GLOBAL_USAGE = "[-C|--check] [--diff] [-q] [-v…] [--json] [-i INVENTORY] [-l PATTERN] [--forks N]"
+"""The options of every verb, for the usage."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,14 @@ def exit_status_lines() -> list[str]:
 
 def command_help() -> str:
     """Return the text of ``repoman --help``."""
-    rows = [(f"{verb.words} {verb.usage}".strip(), verb.summary) for verb in VERBS]
     return "\n".join(
         (
-            "usage: repoman [-C|--check] [--diff] [-q] [-v…] [--json] [-i INVENTORY] [-l PATTERN] VERB …",
+            *usage_lines("", f"{GLOBAL_USAGE} VERB …"),
             "",
-            "A container for each of your repositories, shared profiles, and a backup of all repositories.",
+            "A container for each of your repositories, shared profiles, and a backup of all.",
             "",
             "verbs:",
-            *columns(rows),
+            *columns([(verb.words, verb.summary) for verb in VERBS], VERB_COLUMN),
             "",
             "options, before or after the verb:",
             *columns([(argument.label, argument.help) for argument in GLOBAL_OPTIONS]),
@@ -88,9 +88,9 @@ def command_help() -> str:
 def group_help(words: str) -> str:
     """Return the help of a group of verbs."""
     verbs = [verb for verb in VERBS if verb.words.startswith(f"{words} ")]
-    rows = [(f"{verb.words} {verb.usage}".strip(), verb.summary) for verb in verbs]
+    rows = columns([(verb.words, verb.summary) for verb in verbs], VERB_COLUMN)
     return "\n".join(
-        (f"usage: repoman {words} VERB …", "", GROUPS[words], "", "verbs:", *columns(rows), "", "example:", f"  {verbs[0].examples[0]}", "")
+        (f"usage: repoman {words} VERB …", "", GROUPS[words], "", "verbs:", *rows, "", "example:", f"  {verbs[0].examples[0]}", "")
     )
 
 
@@ -99,10 +99,10 @@ def verb_help(verb: Verb) -> str:
     rows = [(argument.label, argument.help) for argument in verb.arguments if argument.help]
     return "\n".join(
         (
-            *usage_lines(verb),
+            *usage_lines(verb.words, verb.usage),
             "",
             f"{verb.summary}",
-            *(["", verb.about] if verb.about else []),
+            *(["", *paragraph_lines(verb.about)] if verb.about else []),
             *(["", "arguments:", *columns(rows)] if rows else []),
             "",
             "options of every verb:",
@@ -115,23 +115,33 @@ def verb_help(verb: Verb) -> str:
     )
 
 
-def usage_lines(verb: Verb) -> list[str]:
-    """Return the usage of a verb, wrapped between options."""
-    start = f"usage: repoman {verb.words}"
+def usage_lines(words: str, usage: str) -> list[str]:
+    """Return the usage of a verb, wrapped between options.
+
+    :param words: the verb; empty for the command itself.
+    """
+    start = f"usage: repoman {words}".rstrip()
     lines = [start]
-    for part in re.findall(r"\[(?:[^][]|\[[^]]*\])*\]…?|\S+", verb.usage):
+    for part in re.findall(r"\[(?:[^][]|\[[^]]*\])*\]…?|\S+", usage):
         if len(lines[-1]) + 1 + len(part) > LINE_WIDTH:
             lines.append(" " * len(start))
         lines[-1] += f" {part}"
     return lines
 
 
-def columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+def paragraph_lines(text: str) -> list[str]:
+    """Return the lines of a paragraph."""
+    return textwrap.wrap(text, LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def columns(rows: Iterable[tuple[str, str]], column: int = HELP_COLUMN) -> list[str]:
     """Return lines of two columns; a long left column gets a separate line."""
     lines = []
     for left, right in rows:
-        if len(left) + 4 > HELP_COLUMN:
-            lines += [f"  {left}", f"{'':{HELP_COLUMN}}{right}"]
+        first, *others = textwrap.wrap(right, LINE_WIDTH - column, break_on_hyphens=False) or [""]
+        if len(left) + 4 > column:
+            lines += [f"  {left}", f"{'':{column}}{first}"]
         else:
-            lines.append(f"  {left:{HELP_COLUMN - 2}}{right}")
+            lines.append(f"  {left:{column - 2}}{first}")
+        lines += [f"{'':{column}}{line}" for line in others]
     return lines

@@ -102,7 +102,7 @@ GLOBAL_OPTIONS = (
     flag("-C", "--check", help="show what would be done, and change nothing"),
     flag("--diff", help="show changes as unified diffs"),
     flag("-q", "--quiet", help="show only what was done, and what failed"),
-    Argument(("-v", "--verbose"), "show also what is unchanged, and the steps; up to -vvvv", {"action": "count"}),
+    Argument(("-v", "--verbose"), "show unchanged things and steps; up to -vvvv", {"action": "count"}),
     flag("--json", help="print one JSON document"),
     option("-i", "--inventory", metavar="INVENTORY", help="work on the hosts of an Ansible inventory", repeatable=True),
     option("-l", "--limit", metavar="PATTERN", help="limit -i to hosts that match"),

@@ -99,7 +99,7 @@ VERBS = (
             names("name of the project and of its container"),
             flag("--all", help="every project of the registry, and every container of yours"),
             option("--repo", metavar="DIR", help="directory of the repository in repos_root (default: the name)"),
-            option("--clone", metavar="URL", help="clone the repository first, with your git or hg"),
+            option("--clone", metavar="URL", help="clone the repository first, with git or hg"),
             option("--image", metavar="IMAGE", help="image of a new container, such as images:debian/13"),
             option("-p", "--profile", metavar="NAME", help="profile of the container to add to its others", repeatable=True),
             flag("--no-backup", help="leave the repository out of the backup"),

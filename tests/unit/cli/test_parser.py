@@ -283,6 +283,7 @@ def test_help(words: str, option: str, capsys: pytest.CaptureFixture[str]) -> No
     assert cli.main([*words.split(), option]) == 0
     text = capsys.readouterr().out
     assert "\nexample:\n  repoman " in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
     assert text == (GOLDEN / f"{words.replace(' ', '_') or 'repoman'}.txt").read_text(encoding="utf-8")
 
 

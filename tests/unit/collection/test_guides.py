@@ -326,8 +326,11 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_commands_in_the_guides_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verb, options and arguments are ones the command takes, in a repository for those without a name."""
+    """Verb, options and arguments are ones the command takes, in the repository of a project for those without a name."""
     (tmp_path / "repos/isurus/src").mkdir(parents=True)
+    registry = tmp_path / ".config/repoman/repoman.toml"
+    registry.parent.mkdir(parents=True)
+    registry.write_text('[repoman]\nschema = 3\n[[project]]\nname = "isurus"\nrepo = "isurus"\n')
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path / "repos/isurus/src")
     seen = set()

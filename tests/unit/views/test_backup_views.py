@@ -70,7 +70,7 @@ def test_an_unchanged_run_is_one_line() -> None:
     summary = {"unchanged": 2, "files": 0, "bytes": 0, "kept_bytes": 0, "seconds": 0.5}
     result = {"units": [unit("a", "unchanged"), unit("b", "unchanged")], "steps": [], "summary": summary | {"unverified": 2}}
     last = ["==> 2 up to date; 0 files, 0 B copied, 0 B to the history, 0.5 s"]
-    last.append("2 repositories are backed up but cannot be verified: repoman status")
+    last.append("2 repositories are backed up but cannot be verified: repoman status --all")
     assert said("sync", result)[0] == last
     assert len(said("sync", result, output="normal")[0]) == 3 + len(last)
     alone = {"units": [unit("a", "unchanged")], "steps": [], "summary": summary}

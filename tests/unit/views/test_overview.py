@@ -128,6 +128,7 @@ def test_all_is_well() -> None:
 
 BACKUP_OLD = "isurus not backed up for 4 days repoman sync isurus"
 OVERLAP = {"container": "sand", "device": "d", "source": "/s", "writer": "isurus", "directory": "/d", "msg": "m", "hints": []}
+UNVERIFIED: Data = {"path": "/r/x", "reason": "it has another format."}
 ORDER: list[tuple[Urgency, Data, Data, str]] = [
     (Urgency.REPOSITORY_MISSING, {"repo_exists": False, "vcs": None}, {}, "isurus repository is missing repoman restore isurus"),
     (Urgency.DANGER, {"overlaps": [OVERLAP]}, {}, "isurus mounts overlap with sand repoman status isurus"),
@@ -154,6 +155,12 @@ ORDER: list[tuple[Urgency, Data, Data, str]] = [
         {},
         {"lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.2", "interface": "br0", "matches": False}},
         "host LAN address is 192.0.2.2 now repoman setup",
+    ),
+    (
+        Urgency.BACKUP_PARTIAL,
+        {"left_out": {"skipped_mounts": ["/r/m"], "unverified": [UNVERIFIED]}},
+        {"skipped_mounts": ["/r/m"], "unverified": [UNVERIFIED]},
+        "isurus backup: 1 mount not backed up, 1 not verified repoman status isurus",
     ),
     (Urgency.WORK, {"vcs": VCS | {"unstaged": 2}}, {}, "isurus main: 2 changed"),
 ]
@@ -239,6 +246,23 @@ def test_age_of_backups() -> None:
     assert needs(*never) == ["4 projects never backed up repoman sync"] and page(*never)[0].endswith("; 4 need you")
     old = [project(name, sync_age=86400 * (4 + index)) for index, name in enumerate(names)]
     assert needs(*old) == ["4 projects not backed up for 4 days or more repoman sync"]
+
+
+def test_partial_backups() -> None:
+    """What is in no project is the host's; they are not counted, because they may be meant."""
+    host = {"skipped_mounts": ["/r/m", "/r/n"], "unverified": [UNVERIFIED, UNVERIFIED | {"path": "/r/y"}]}
+    lines = needs(project(left_out={"skipped_mounts": ["/r/m"]}), **host)
+    assert lines == [
+        "isurus backup: 1 mount not backed up repoman status isurus",
+        "host backup: 1 mount not backed up, 2 not verified repoman status --all",
+    ]
+    assert "need" not in page(project(), **host)[0]
+
+
+def test_names_of_projects_and_of_parts_of_the_host() -> None:
+    """A project may have the name of a part of the host; both are counted."""
+    library = {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}
+    assert page(project("library", repo_exists=False, vcs=None), library=library)[0].endswith("; 2 need you")
 
 
 def test_library_errors() -> None:
