@@ -143,7 +143,7 @@ def test_check_mode_allows_for_earlier_tasks(world: World, proxy: RecordingProxy
 
 def test_check_mode_of_new_knows_what_setup_changes(world: World) -> None:
     """The second run's plan in check mode is of the registry that the role setup would leave, and of no other."""
-    report = {"ANSIBLE_STDOUT_CALLBACK": "homelab.repoman.report"}
+    report = {"ANSIBLE_STDOUT_CALLBACK": "homelab.repoman.report", "REPOMAN_OUTPUT": "verbose"}
     world.playbook("homelab.repoman.setup")
     before = world.registry.read_text()
     world.git_repository("../other/demo")

@@ -34,7 +34,7 @@ def test_start_stop_restart(ready: World, proxy: RecordingProxy) -> None:
     ready.new("a", "b", image="debian")
     ready.write(ready.registry, ready.registry.read_text() + '\n[[project]]\nname = "c"\nrepo = "c"\n')
     proxy.clear()
-    assert ready.repoman("-C", "stop", "--all").out == "would stop a\nwould stop b\n2 projects to change\n"
+    assert ready.repoman("-C", "stop", "--all").out == "would stop a\nwould stop b\n2 projects to be stopped\n"
     assert proxy.writes == [] and states(ready) == ["Running", "Running"]
     assert ready.repoman("stop", "--all").out == "==> stopped a\n==> stopped b\n2 projects are stopped\n"
     assert states(ready) == ["Stopped", "Stopped"]

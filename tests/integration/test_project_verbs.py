@@ -121,7 +121,7 @@ def test_remove_four_ways_keeps_the_repository(ready: World, proxy: RecordingPro
     ready.repoman("-C", "remove", "demo", "--yes")
     assert "demo" in ready.instances() and proxy.writes == []
     out = ready.repoman("remove", "demo", "--yes").out
-    assert "repository ~/repos/demo and mirror" in out
+    assert "(repository ~/repos/demo untouched)" in out
     assert ready.instances() == {} and ready.registry.read_text() == before
     assert ready.run("git", "fsck", cwd=repo).code == 0
     proxy.clear()
@@ -251,7 +251,7 @@ def test_remove_asks_on_a_terminal(ready: World) -> None:
     repo = ready.git_repository("demo")
     ready.new("demo")
     refused = ready.on_terminal("repoman remove demo", "n\n")
-    assert refused.code == 1 and "repository ~/repos/demo and" in refused.out and "demo" in ready.instances()
+    assert refused.code == 1 and "repository ~/repos/demo\r\n" in refused.out and "demo" in ready.instances()
     assert ready.on_terminal("repoman remove demo", "y\n").code == 0
     assert ready.instances() == {} and repo.is_dir()
 

@@ -479,7 +479,7 @@ def test_remove_of_several(ready: World, proxy: RecordingProxy) -> None:
     ready.write(ready.registry, "[[project]]".join([head, *(table for table in tables if '"bare"' not in table)]))
     proxy.clear()
     checked = ready.repoman("-C", "remove", "both", "bare", "gone")
-    assert proxy.writes == [] and all(f"repository ~/repos/{repo.name} and" in checked.out for repo in repos)
+    assert proxy.writes == [] and all(f"repository ~/repos/{repo.name}\n" in checked.out for repo in repos)
     result = ready.repoman("remove", "both", "bare", "gone", "bth", "--yes", code=3)
     assert "bth" in result.err and "did you mean 'both'?" in result.err
     assert ready.instances() == {} and entries(ready) == [] and all((repo / ".git").is_dir() for repo in repos)

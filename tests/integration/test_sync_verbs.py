@@ -108,7 +108,7 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
 
     subprocess.run(["cp", "-a", world.repos / "isurus", world.home / "original"], check=True)
     shutil.rmtree(world.repos / "isurus")
-    refused = world.repoman("sync", code=4)
+    refused = world.repoman("sync", code=4, env={"REPOMAN_OUTPUT": "normal"})
     assert rows(refused)["isurus"][0] == "failed" and rows(refused)["plain"][0] == "up to date"
     assert "hint: to get it back: repoman restore isurus" in refused.err
     assert "would restore shark" in world.repoman("restore", "shark", "--check").out

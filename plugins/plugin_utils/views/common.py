@@ -112,7 +112,8 @@ def summary_lines(noun: str, labels: Sequence[str]) -> list[Line]:
     """
     if len(labels) <= 1:
         return []
-    counts = {label: labels.count(label) for label in labels}
+    order = sorted(labels, key=lambda label: (label == FAILED, label.endswith(UNCHANGED)))
+    counts = {label: labels.count(label) for label in order}
     if len(counts) == 1:
         verb = "" if labels[0] == FAILED or labels[0].startswith("to ") else "are "
         return [Line("out", f"{len(labels)} {noun}s {verb}{labels[0]}")]
@@ -120,6 +121,8 @@ def summary_lines(noun: str, labels: Sequence[str]) -> list[Line]:
 
 
 FAILED = "failed"
+UNCHANGED = ("up to date", " already")
+"""Ends of the labels of what was not changed; in a summary they follow what was done."""
 
 
 PAST_TENSES = {

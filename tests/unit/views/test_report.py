@@ -427,7 +427,7 @@ class TestProjects:
                 *project("d", **failed, msg="else.", hints=["do d"])["projects"],
             ]
         }
-        summary = "5 projects: 1 created, 3 failed, 1 up to date"
+        summary = "5 projects: 1 created, 1 up to date, 3 failed"
         done = ["==> created container isurus", "==> lamna is up to date", summary]
         errors = [
             *("repoman: error: a: no.", "repoman: error: c: no.", "hint: do a b"),
@@ -435,7 +435,7 @@ class TestProjects:
         ]
         assert told("new", results | {"output": "normal"}, failed=True) == ([*done, "next: repoman shell NAME"], errors, 4)
         assert told("new", results, failed=True)[0] == [done[0], summary, "next: repoman shell NAME"]
-        would = ["would create container isurus", "5 projects: 1 to be created, 3 failed, 1 up to date"]
+        would = ["would create container isurus", "5 projects: 1 to be created, 1 up to date, 3 failed"]
         assert told("new", results, failed=True, check=True)[0] == would
         assert told("new", {"projects": []})[0] == ["no projects yet; create one: repoman new NAME"]
 
@@ -967,7 +967,7 @@ class TestHosts:
         )
         assert run.screen.out == [
             "==> installed claude-share (source: vendor)",
-            "2 profiles: 1 failed, 1 installed",
+            "2 profiles: 1 installed, 1 failed",
             "repoman: error: no.",
             "hint: h",
         ]
