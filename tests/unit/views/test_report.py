@@ -238,7 +238,7 @@ class TestProfiles:
         worse = profile("c", "failed", msg="no c.", hints=[], exit_code=3)
         data = {"profiles": [FAILED_LINE, profile(), worse], "msg": "profile 'b': no. no c.", "hints": ["do c"], "exit_code": 4}
         out, err, code = told("profile_install", data, failed=True)
-        assert out == ["==> installed claude-share (source: vendor)", "3 profiles: 2 failed, 1 installed"]
+        assert out == ["==> installed claude-share (source: vendor)", "3 profiles: 1 installed, 2 failed"]
         assert err == ["repoman: error: profile 'b': no.", "hint: do c", "repoman: error: no c."]
         assert code == 4
 
