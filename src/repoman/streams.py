@@ -57,7 +57,9 @@ _stdout: Output | None = None
 
 
 def prepare() -> None:
-    """Open ``/dev/null`` for streams that are closed, and keep errors of the others from stopping the run.
+    """Open ``/dev/null`` for streams that are closed, make the others blocking, and keep their errors from stopping the run.
+
+    A caller such as rsync makes the streams non-blocking, which ansible refuses.
 
     Call it first: a file that is opened later could become standard output. Streams that a caller has replaced stay.
     """
@@ -68,6 +70,8 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDONLY if fd == STDIN else os.O_WRONLY)  # the lowest free number, which is this one
             os.set_inheritable(fd, True)
+        else:
+            os.set_blocking(fd, True)
     if sys.stdin is None:
         sys.stdin = open(STDIN, closefd=False)  # noqa: SIM115 - for the rest of the process
     if sys.stdout is sys.__stdout__:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
         assert "Traceback" not in errors and "WARNING" not in errors, (line, errors)
     status, errors = redirected(tmp_path, ("list", "--json"), ">/dev/full")
     assert status == 3 and FULL in errors
+
+
+def test_streams_that_do_not_block(tmp_path: Path) -> None:
+    """A caller such as ``rsync --rsh`` hands over non-blocking ones, which ansible refuses."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.setblocking(False)
+        command = [sys.executable, "-m", "repoman", "list"]
+        done = subprocess.run(
+            command, stdin=there, stdout=there, stderr=subprocess.PIPE, text=True, check=False, env=environment(tmp_path), timeout=300
+        )
+    assert done.returncode == 3 and "registry" in done.stderr, done
 
 
 def test_stream_for_reading(tmp_path: Path) -> None:
