@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,14 +118,22 @@ class Repositories:
         """Return the repositories that no project has, relative to ``repos_root`` and sorted.
 
         Those inside another repository are left out, as are those around the repository of a project: their containers would overlap.
-        Links and hidden directories are not followed.
+        Links and hidden directories are not followed, and file systems that do not answer are left out.
         """
-        taken = [os.path.realpath(path) for path in self.paths.values()]
-        return sorted(self._without_project(os.path.realpath(self.root), "", taken, SEARCH_DEPTH))
+        from repoman.shared import module_util
 
-    def _without_project(self, root: str, relative_path: str, taken: list[str], depth: int) -> Iterator[str]:
+        is_hung = module_util("host.hung_mounts").hung_mount
+        if is_hung(self.root):
+            return []
+        root = os.path.realpath(self.root)
+        taken = [self._below(root, path) if is_hung(path) else os.path.realpath(path) for path in self.paths.values()]
+        return sorted(self._without_project(root, "", taken, SEARCH_DEPTH, is_hung))
+
+    def _without_project(
+        self, root: str, relative_path: str, taken: list[str], depth: int, is_hung: Callable[[str], str]
+    ) -> Iterator[str]:
         directory = os.path.join(root, relative_path)
-        if any(is_inside(directory, path) for path in taken):
+        if any(is_inside(directory, path) for path in taken) or is_hung(directory):
             return
         if relative_path and is_repository(directory):
             if not any(is_inside(path, directory) for path in taken):
@@ -135,7 +143,7 @@ class Repositories:
             names = [entry.name for entry in os.scandir(directory) if depth and entry.is_dir(follow_symlinks=False)]
             for name in names:
                 if not name.startswith("."):
-                    yield from self._without_project(root, os.path.join(relative_path, name), taken, depth - 1)
+                    yield from self._without_project(root, os.path.join(relative_path, name), taken, depth - 1, is_hung)
 
     def _below(self, root: str, repository: str) -> str:
         """Return the path of a repository below another spelling of ``repos_root``."""

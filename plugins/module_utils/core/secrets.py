@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rule for secrets, in diffs of containers and profiles, in the options that Ansible shows, and in the trace."""
+"""The rule for secrets, in diffs of containers and profiles, in the options that Ansible shows, in the trace, and in URLs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ _SECRET_KEY = re.compile(
 )
 """The older ``user.user-data`` and its like are cloud-init's, too: they may hold passwords."""
 _PUBLIC_KEY = re.compile(r".*public[-_. ]?key", re.IGNORECASE)
+
+_HTTP_USER = r"(?i)\b(https?://){0}*@"
+_PASSWORD = r"\b([A-Za-z][A-Za-z0-9+.-]*://(?:(?![:@]){0})*):{0}*@"
+_WHOLE_QUERY = re.compile(r"(://[^?]*)\?.+")
+_QUERY = re.compile(r"(://[^\s?]*)\?\S+?(?=['\"]?[:;,.)]*(?:\s|$))")
+_HIDDEN_USER = "***@"
 
 SETTINGS = ("config", "devices", "registry_text")
 """Options whose text may contain secrets."""
@@ -84,3 +90,23 @@ def _shown(key: str, value: Any) -> Any:
     if isinstance(value, list | tuple):  # malformed settings may have mappings in lists
         return [_shown("", item) for item in value]
     return value
+
+
+def hide_users(text: str, is_url: bool = False) -> str:
+    """Return text with URLs in which asterisks replace passwords, and in those of HTTP also the user, which may be a token.
+
+    :param is_url: the whole text is a URL, in which a password may have spaces.
+    """
+    character = "[^/]" if is_url else r"[^/\s]"
+    text = re.sub(_HTTP_USER.format(character), rf"\1{_HIDDEN_USER}", text)
+    return re.sub(_PASSWORD.format(character), rf"\1:{_HIDDEN_USER}", text)
+
+
+def without_users(url: str) -> str:
+    """Return a URL without its password, and one of HTTP without its user."""
+    return hide_users(url, is_url=True).replace(f"://{_HIDDEN_USER}", "://", 1).replace(f":{_HIDDEN_USER}", "@", 1)
+
+
+def hide_credentials(text: str, is_url: bool = False) -> str:
+    """Return text with URLs in which asterisks replace passwords, as in :func:`hide_users`, and queries."""
+    return (_WHOLE_QUERY if is_url else _QUERY).sub(r"\1?***", hide_users(text, is_url))

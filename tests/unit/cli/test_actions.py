@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.host import hung_mounts
+from hung import hung_mount
 
 from repoman import cli, shell
 from repoman.playbook import Playbook, PlaybookResult
@@ -202,3 +204,18 @@ def test_new_all(
     tells = typed is None or line != "new --all"
     assert ("3 repositories have no project; to create containers:" in said) == tells
     assert [text for text in said.splitlines() if text.startswith("hint: ")] == [f"hint: repoman {text}" for text in commands if tells]
+
+
+def test_new_all_and_servers_that_do_not_answer(
+    repositories: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing behind their mounts is looked at, and the rest is found: without a repository, or with that of a project."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    Runs(monkeypatch, PlaybookResult(0))
+    with hung_mount(tmp_path / "repos/group", 20) as gave_up, hung_mount(tmp_path / "repos/isurus", 20) as isurus_gave_up:
+        hung_mounts._served_mounts.cache_clear()
+        assert cli.main(["new", "--all"]) == 0
+        assert not gave_up.is_set() and not isurus_gave_up.is_set()
+    hung_mounts._served_mounts.cache_clear()
+    assert "2 repositories have no project; to create containers:\nhint: repoman new galeus\nhint: repoman new my-repo" in capsys.readouterr().err

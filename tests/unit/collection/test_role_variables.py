@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from backup_fixture import BackupHome
 from real_ansible import play
+from role_options import options_of
 
 ROOT = Path(__file__).parents[3]
 INTERNAL = "__repoman_"
@@ -93,3 +95,21 @@ def test_variables_of_the_user_are_not_read(
     shown, was_mirrored = outcome(CASES.index(variables), check)
     assert "changed=1" in shown and "WARNING" not in shown, shown
     assert was_mirrored != check
+
+
+def test_words_for_false(tmp_path: Path) -> None:
+    """Without ``all`` the role has no projects, so it needs no Incus. On a command line, a variable is text."""
+    registry = tmp_path / "repoman.toml"
+    registry.write_text("[repoman]\nschema = 3\n")
+    roles = [{"role": "homelab.repoman.new"}]
+    words = ["-e", "repoman_all=false", "-e", f"repoman_registry_path={registry}", "-e", f"repoman_socket={tmp_path}/none"]
+    assert "ok=2" in play(tmp_path, [{"hosts": "localhost", "gather_facts": False, "roles": roles}], *words)
+
+
+def test_conditions_convert_text() -> None:
+    """An option that is true or false is converted before it decides something in a task."""
+    for role in sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()):
+        switches = [name for name, option in options_of(role).items() if option.get("type") == "bool"]
+        for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
+            for name in switches:
+                assert not re.search(rf"(?:if|when:|not|and|or) repoman_{name}\b(?! \| bool| is)", path.read_text()), (path, name)

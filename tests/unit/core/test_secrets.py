@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import shown_options
+from ansible_collections.homelab.repoman.plugins.module_utils.core.secrets import hide_credentials, hide_users, shown_options, without_users
 
 CONFIG = {"environment.ON": 1, "environment.TOKEN": "hush", "cloud-init.user-data": {"password": "hush"}, "limits.cpu": 2, "user.pin": None}
 SHOWN = CONFIG | dict.fromkeys(("environment.ON", "environment.TOKEN", "cloud-init.user-data"), "(not shown)")
@@ -45,3 +45,37 @@ def test_values_that_may_be_secret_are_replaced_in_their_place(options: dict[str
     before = repr(options)
     assert shown_options(options) == shown
     assert repr(options) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:p@ss@host/x", "https://***@host/x"),
+        ("HTTPS://hush@host/x@1", "HTTPS://***@host/x@1"),
+        ("hg+http://hush:x@host:80", "hg+http://***@host:80"),
+        ("ssh://me:p@:ss@host:22/x", "ssh://me:***@host:22/x"),
+        ("ssh://me@host:22/x@1", "ssh://me@host:22/x@1"),
+        ("me@host:x?y", "me@host:x?y"),
+        ("https://me:hu sh@host/x?token=hu sh", "https://***@host/x?***"),
+        ("https://host/x", "https://host/x"),
+    ],
+)
+def test_urls(text: str, shown: str) -> None:
+    """The user of a URL of HTTP may be a token, and a password may have the character after it."""
+    assert hide_credentials(text, is_url=True) == shown
+
+
+def test_urls_in_text() -> None:
+    """What programs say stays readable."""
+    said = "fatal: unable to access 'https://me:p@ss@host/x?token=hu'sh/': Failed to connect; ssh://a:b@c, me@host/x: no"
+    assert hide_credentials(said) == "fatal: unable to access 'https://***@host/x?***': Failed to connect; ssh://a:***@c, me@host/x: no"
+    assert hide_users("https://host/?a=b and ftp://a:b@c") == "https://host/?a=b and ftp://a:***@c"
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [("https://me:p@ss@host/x?a=b", "https://host/x?a=b"), ("ssh://me:x@host/y", "ssh://me@host/y"), ("/a:b@c", "/a:b@c")],
+)
+def test_urls_to_compare(url: str, plain: str) -> None:
+    """Another password, or token, does not make another repository."""
+    assert without_users(url) == plain
