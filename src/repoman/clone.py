@@ -44,11 +44,24 @@ SCP_LIKE = re.compile(r"[^/:]+:(?!//)")
 """A host and a path as git takes them, and Mercurial does not."""
 REMOTE_URL = re.compile(r"remote\.(.*)\.url\n(.*)", re.DOTALL)
 LOCAL_ENVIRONMENT = frozenset(
-    """
-    GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_CONFIG_COUNT GIT_CONFIG_PARAMETERS GIT_DIR GIT_GRAFT_FILE
-    GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_INTERNAL_SUPER_PREFIX GIT_NO_REPLACE_OBJECTS GIT_OBJECT_DIRECTORY GIT_PREFIX
-    GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE
-    """.split()
+    [
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    ]
 )
 """Variables that git sets for one repository, in its hooks for example, as ``git rev-parse --local-env-vars`` lists them."""
 CLONE = {"git": ("git", "clone", "--no-local"), "hg": ("hg", "clone", "--pull")}

@@ -129,9 +129,7 @@ class Repositories:
         taken = [self._below(root, path) if is_hung(path) else os.path.realpath(path) for path in self.paths.values()]
         return sorted(self._without_project(root, "", taken, SEARCH_DEPTH, is_hung))
 
-    def _without_project(
-        self, root: str, relative_path: str, taken: list[str], depth: int, is_hung: Callable[[str], str]
-    ) -> Iterator[str]:
+    def _without_project(self, root: str, relative_path: str, taken: list[str], depth: int, is_hung: Callable[[str], str]) -> Iterator[str]:
         directory = os.path.join(root, relative_path)
         if any(is_inside(directory, path) for path in taken) or is_hung(directory):
             return

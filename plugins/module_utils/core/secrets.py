@@ -27,7 +27,7 @@ _SECRET_KEY = re.compile(
 _PUBLIC_KEY = re.compile(r".*public[-_. ]?key", re.IGNORECASE)
 
 _HTTP_USER = r"(?i)\b(https?://){0}*@"
-_PASSWORD = r"\b([A-Za-z][A-Za-z0-9+.-]*://(?:(?![:@]){0})*):{0}*@"
+_ANY_USER = r"\b([A-Za-z][A-Za-z0-9+.-]*://(?:(?![:@]){0})*):{0}*@"
 _WHOLE_QUERY = re.compile(r"(://[^?]*)\?.+")
 _QUERY = re.compile(r"(://[^\s?]*)\?\S+?(?=['\"]?[:;,.)]*(?:\s|$))")
 _HIDDEN_USER = "***@"
@@ -99,7 +99,7 @@ def hide_users(text: str, is_url: bool = False) -> str:
     """
     character = "[^/]" if is_url else r"[^/\s]"
     text = re.sub(_HTTP_USER.format(character), rf"\1{_HIDDEN_USER}", text)
-    return re.sub(_PASSWORD.format(character), rf"\1:{_HIDDEN_USER}", text)
+    return re.sub(_ANY_USER.format(character), rf"\1:{_HIDDEN_USER}", text)
 
 
 def without_users(url: str) -> str:

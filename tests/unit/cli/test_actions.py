@@ -218,4 +218,7 @@ def test_new_all_and_servers_that_do_not_answer(
         assert cli.main(["new", "--all"]) == 0
         assert not gave_up.is_set() and not isurus_gave_up.is_set()
     hung_mounts._served_mounts.cache_clear()
-    assert "2 repositories have no project; to create containers:\nhint: repoman new galeus\nhint: repoman new my-repo" in capsys.readouterr().err
+    assert (
+        "2 repositories have no project; to create containers:\nhint: repoman new galeus\nhint: repoman new my-repo"
+        in capsys.readouterr().err
+    )

@@ -128,7 +128,11 @@ REFUSED = [
     ("{home}/away/git a --repo sharks/galeus/link/x", 4, "{home}/repos/sharks/galeus/link/x is in the repository of galeus."),
     ("{home}/away/git galeus --repo sharks/galeus/x", 4, "{home}/repos/sharks/galeus/x is in the repository of galeus."),
     ("{home}/away/git other --adopt -p p", 4, "hint: repoman new other -p p --adopt   # creates a container for what is there\n"),
-    ("{home}/away/git a --repo=other --image i", 4, "hint: repoman new a --repo other --image i   # creates a container for what is there\n"),
+    (
+        "{home}/away/git a --repo=other --image i",
+        4,
+        "hint: repoman new a --repo other --image i   # creates a container for what is there\n",
+    ),
     ("{home}/away/git a --repo no/such", 3, "there is no directory {home}/repos/no for the clone."),
     ("{home}/away/git other", 4, "{home}/repos/other exists, and is not a clone of {home}/away/git."),
     ("{home}/away/git file", 4, "{home}/repos/file exists, and is not a clone of {home}/away/git."),
@@ -249,7 +253,7 @@ def test_sources_of_this_host(kind: str, home: Path, runs: list[Playbook]) -> No
 def test_variables_of_another_repository(home: Path, runs: list[Playbook], monkeypatch: pytest.MonkeyPatch) -> None:
     """A hook of git has some, which would lead git to the repository of the hook; they are what this git lists."""
     listed = run("git", "rev-parse", "--local-env-vars").split()
-    assert clone.LOCAL_ENVIRONMENT >= set(listed)
+    assert set(listed) <= clone.LOCAL_ENVIRONMENT
     for key in listed:
         monkeypatch.setenv(key, str(home / "no"))
     monkeypatch.setenv("GIT_CONFIG_PARAMETERS", f"'core.sshcommand=touch {home}/ran'")
