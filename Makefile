@@ -98,7 +98,7 @@ install: ## install the command, its man page and completions, and the vendor pr
 	install -d $(LIB_DIR) $(DESTDIR)$(PREFIX)/bin $(PROFILES_DIR)
 	$(PYTHON) -m venv $(LIB_DIR)/venv
 	scripts/retry $(LIB_DIR)/venv/bin/pip install -qq --disable-pip-version-check .
-	printf '#!/bin/sh\nexport REPOMAN_VENDOR_DIR="$${REPOMAN_VENDOR_DIR:-%s}"\nexec %s -m repoman "$$@"\n' \
+	printf '#!/bin/sh\nexport REPOMAN_VENDOR_DIR="$${REPOMAN_VENDOR_DIR:-%s}"\nexec %s -s -P -m repoman "$$@"\n' \
 		'$(PREFIX)/share/repoman/profiles' '$(PREFIX)/lib/repoman/venv/bin/python' >$(DESTDIR)$(PREFIX)/bin/repoman
 	chmod 0755 $(DESTDIR)$(PREFIX)/bin/repoman
 	install -m 0644 profiles/*.yml $(PROFILES_DIR)/

@@ -49,6 +49,14 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run([prefix / "bin/repoman", "--version"], capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, "0.4.0" in done.stdout) == (0, True), done.stderr
+    planted = tmp_path / "repository/repoman"
+    planted.mkdir(parents=True)
+    for name in ("__init__.py", "__main__.py"):
+        (planted / name).write_text("raise SystemExit('planted')\n")
+    done = subprocess.run(
+        [prefix / "bin/repoman", "--version"], capture_output=True, text=True, check=False, env=environment, cwd=planted.parent
+    )
+    assert (done.returncode, "0.4.0" in done.stdout) == (0, True), f"a module in the current directory ran: {done.stderr}"
     (prefix / "share/repoman/profiles/mine.yml").write_text("description: mine\n")
     make("uninstall", f"PREFIX={prefix}")
     standard = {str(parent) for path in (MAN_PAGE, *COMPLETIONS.values()) for parent in Path(path).parents} - {"."} | {"bin", "lib"}
