@@ -12,6 +12,7 @@ public half comes through Incus and is put into a ``known_hosts`` of the project
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import shutil
 import subprocess
@@ -27,6 +28,8 @@ from repoman.errors import NOT_FOUND, CliError
 
 DOMAIN = "repoman"
 """The last part of the host names, so that they are not those of other hosts."""
+OUTPUT_LIMIT = 65_536
+"""Bytes that are read at most of each stream of a program in the container, which may print without end."""
 NO_SERVER = 42
 """Exit status of :data:`PREPARE_SCRIPT` if the container has no sshd."""
 CONFIG = "/run/repoman/ssh/config"
@@ -83,6 +86,10 @@ home. Arguments: the account, the user's public key, the project, and the names 
 sshd's configuration cannot hold are left out."""
 
 
+class TooMuchOutput(Exception):
+    """A program has printed more than :data:`OUTPUT_LIMIT`."""
+
+
 def directory() -> Path:
     """Return the directory of repoman's keys and ``known_hosts`` of the user."""
     return Path.home() / ".local/state/repoman/ssh"
@@ -123,15 +130,31 @@ def _keygen(*arguments: str | Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
 
 
+def write_known_hosts(path: Path, content: bytes) -> None:
+    """Replace a file at once, unless it has this content; make its directory.
+
+    :raises CliError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        _write(path, content)
+    except OSError as error:
+        hint = f"df -h {shlex.quote(str(path.parent))}"
+        raise CliError(f"cannot write {path}: {error.strerror or error}.", hint) from error
+
+
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file at once, unless it has this content."""
     with suppress(OSError):
         if path.read_bytes() == content:
             return
     fd, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def config_text(names: Sequence[str], user: str) -> str:
@@ -160,6 +183,10 @@ def _block(name: str, user: str, program: str) -> str:
         f"    IdentityFile {_quoted(directory() / 'id_ed25519')}\n"
         "    IdentitiesOnly yes\n"
         "    ForwardAgent no\n"
+        "    ForwardX11 no\n"
+        "    ForwardX11Trusted no\n"
+        "    GSSAPIAuthentication no\n"
+        "    GSSAPIDelegateCredentials no\n"
     )
 
 
@@ -177,6 +204,34 @@ def _quoted(path: Path) -> str:
     return f'"{path}"'.replace("%", "%%")
 
 
+def run_limited(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run a program without input; return its status and what it printed.
+
+    :raises TooMuchOutput: it printed too much, and was killed.
+    """
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process,
+        selectors.DefaultSelector() as selector,
+    ):
+        output = {"stdout": b"", "stderr": b""}
+        for name in output:
+            selector.register(getattr(process, name), selectors.EVENT_READ, name)
+        try:
+            while selector.get_map():
+                for key, _events in selector.select():
+                    part = os.read(key.fd, OUTPUT_LIMIT)
+                    output[key.data] += part
+                    if len(output[key.data]) > OUTPUT_LIMIT:
+                        raise TooMuchOutput
+                    if not part:
+                        selector.unregister(key.fileobj)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output["stdout"], output["stderr"])
+
+
 def exec_proxy(result: Mapping[str, Any]) -> NoReturn:
     """Replace this process with one that runs sshd in a running container on this process's standard streams.
 
@@ -190,22 +245,24 @@ def exec_proxy(result: Mapping[str, Any]) -> NoReturn:
     environment = shell.client_environment(os.environ, result["socket"])
     names = " ".join(name for name in project["environment"] if name not in (*shell.OWN_VARIABLES, shell.PROJECT_VARIABLE))
     prepare = ["/bin/sh", "-c", PREPARE_SCRIPT, "repoman-ssh", account["name"], public_key(), name, names]
-    done = subprocess.run([*prefix, "-T", "--", *prepare], env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        done = run_limited([*prefix, "-T", "--", *prepare], environment)
+    except TooMuchOutput as error:
+        raise _not_prepared(name, f"it printed more than {OUTPUT_LIMIT} bytes") from error
     if done.returncode == NO_SERVER:
         raise CliError(
             f"the container {name!r} has no ssh server.",
-            f"repoman shell --root {name} apt install openssh-server   # on Debian and Ubuntu",
+            f"repoman shell --root {name} sh -c 'apt update && apt install -y openssh-server'   # on Debian and Ubuntu",
             exit_code=NOT_FOUND,
         )
     lines = done.stdout.decode(errors="replace").splitlines()
     if done.returncode or len(lines) != 2:  # noqa: PLR2004 - the path and the key
         reason = "; ".join(done.stderr.decode(errors="replace").split("\n")).strip("; ") or f"exit status {done.returncode}"
-        raise CliError(f"the ssh server of the container {name!r} cannot be prepared: {reason}.", f"repoman shell --root {name}")
+        raise _not_prepared(name, reason)
     sshd, key = lines
-    known_hosts = _known_hosts(name)
-    try:
-        known_hosts.parent.mkdir(0o700, parents=True, exist_ok=True)
-        _write(known_hosts, f"{host_name(name)} {key}\n".encode())
-    except OSError as error:
-        raise CliError(f"cannot write {known_hosts}: {error.strerror or error}.", f"df -h {known_hosts.parent.parent}") from error
+    write_known_hosts(_known_hosts(name), f"{host_name(name)} {key}\n".encode())
     shell.replace_process([shutil.which("incus") or "incus", *prefix[1:], "-T", "--", sshd, "-i", "-e", "-f", CONFIG], environment)
+
+
+def _not_prepared(name: str, reason: str) -> CliError:
+    return CliError(f"the ssh server of the container {name!r} cannot be prepared: {reason}.", f"repoman shell --root {name}")

@@ -106,7 +106,7 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
 
 def run_ssh_proxy(playbook: Playbook, options: Namespace) -> int:
     """Start the project's container, and replace this process with one that connects ssh to it; return only if that fails."""
-    result = replace(playbook, name="shell", check=False).run()
+    result = replace(playbook, name="shell").run()
     if result.exit_code:
         return result.exit_code
     last = result.results[-1]

@@ -18,6 +18,7 @@ from typing import Any
 
 from repoman import completion
 from repoman.cli.targets import (
+    PROJECT_NAME,
     Target,
     backup_names,
     check_directory,
@@ -180,11 +181,11 @@ def ssh_config_variables(options: Namespace) -> Variables:
     from repoman import repositories
 
     _check_local_text(options, "ssh-config")
-    known = sorted(repositories.load().paths)
+    known = sorted(name for name in repositories.load().paths if PROJECT_NAME.match(name))
     options.names = container_names(options, "ssh-config", options.names) if options.names else known
     for name in options.names:
         if name not in known:
-            raise CliError(f"there is no project {name!r}.", f"repoman new {name}", "repoman list", exit_code=NOT_FOUND)
+            raise CliError(f"there is no project {name!r}.", f"repoman new {shlex.quote(name)}", "repoman list", exit_code=NOT_FOUND)
     options.user = _user_name()
     return {}
 
@@ -192,10 +193,13 @@ def ssh_config_variables(options: Namespace) -> Variables:
 def ssh_proxy_variables(options: Namespace) -> Variables:
     """Return the variables of ``ssh-proxy``.
 
-    :raises CliError: the verb does not work on other hosts.
+    :raises CliError: the verb does not work on other hosts, and has no check mode.
     """
     _check_local_text(options, "ssh-proxy")
     options.name = container_target(options, "ssh-proxy", options.name).name
+    if options.check:
+        hint = f"repoman --check shell {shlex.quote(options.name)}"
+        raise CliError("ssh-proxy has no --check: it connects to the container.", hint, exit_code=USAGE)
     return {"repoman_project_name": options.name}
 
 

@@ -241,7 +241,7 @@ VERBS = (
             "repoman shell isurus",
             "repoman shell isurus git status",
             "repoman shell -- make test",
-            "repoman shell --root isurus apt install gcc",
+            "repoman shell --root isurus sh -c 'apt update && apt install -y gcc'",
         ),
         arguments=(
             name("project to enter; started if it is stopped", noun=""),
@@ -276,7 +276,7 @@ VERBS = (
         examples=("repoman ssh-proxy isurus",),
         arguments=(name("project to connect to; started if it is stopped"),),
         about="Runs the ssh server of the container on its standard streams, without a network. The container\n"
-        "needs OpenSSH's server: repoman shell --root NAME apt install openssh-server",
+        "needs OpenSSH's server:\nrepoman shell --root NAME sh -c 'apt update && apt install -y openssh-server'",
         variables=variables.ssh_proxy_variables,
         run=actions.run_ssh_proxy,
     ),
