@@ -219,11 +219,14 @@ def parse_words(words: Sequence[str], table: Mapping[str, Verb], global_options:
 
 
 def names(kind: str) -> list[str]:
-    """Return names to complete, read from the user's files; files that cannot be read give none.
+    """Return names to complete, read from the user's files; files that cannot be read give none, nor does an unknown home.
 
     :param kind: one of :data:`KINDS`.
     """
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return []
     registry = repositories.read_toml(repositories.registry_path())
     entries = repositories.entries(registry)
     projects = [str(entry.get("name", "")) for entry in entries]

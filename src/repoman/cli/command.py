@@ -8,6 +8,7 @@ Nothing here imports ansible, so help and usage errors are printed at once.
 
 from __future__ import annotations
 
+import os
 import signal
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verbs import GROUPS, VERBS, Verb
 from repoman.current_directory import leave_if_deleted
 from repoman.document import print_document, print_text
-from repoman.errors import INTERRUPTED, USAGE, CliError, print_error
+from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, print_error
 from repoman.playbook import Playbook
 
 
@@ -55,6 +56,12 @@ def _run(argv: Sequence[str]) -> int:
         failure = CliError("interrupted.", *hints, exit_code=INTERRUPTED)
     except CliError as error:
         failure = error
+    except RuntimeError:
+        if os.path.expanduser("~") != "~":
+            raise
+        # pathlib says it so, wherever a path of the user's is needed first
+        hint = "export HOME=/home/NAME   # the directory with your files"
+        failure = CliError("the home directory is unknown.", hint, exit_code=NOT_FOUND)
     print_error(failure)
     if prints_json:
         print_document(words, failure)

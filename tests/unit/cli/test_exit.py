@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from command_environment import environment
 
 NO_REGISTRY = 3
@@ -73,3 +76,22 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
         )
     assert done.returncode == NO_REGISTRY
     assert "repoman: error: cannot write the output: No space left on device." in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes a user whom the user database does not have")
+def test_home_is_unknown(tmp_path: Path) -> None:
+    """Without HOME and without an entry of the user: a sentence and a hint, also in the document; completion offers nothing."""
+    program = """
+import os
+from repoman.cli import main
+os.setresuid(54321, 54321, 54321)
+for argv in (["list"], ["list", "--json"], ["ssh-config"], ["completion", "--complete", "fish", "--", "stop", ""]):
+    print(main(argv))
+"""
+    variables = {key: value for key, value in environment(tmp_path).items() if key != "HOME"}
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=False)
+    message, hint = "the home directory is unknown.", "export HOME=/home/NAME   # the directory with your files"
+    assert done.stderr == f"repoman: error: {message}\nhint: {hint}\n" * 3
+    document, end = json.JSONDecoder().raw_decode(done.stdout, 2)
+    assert (document["msg"], document["hints"]) == (message, [hint])
+    assert (done.stdout[:2] + done.stdout[end:]).split() == ["3", "3", "3", "0"]
