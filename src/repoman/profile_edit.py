@@ -14,8 +14,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
@@ -24,12 +26,39 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.editing import ProfileEdit
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, diff_lines, sentence, use_color
 
-from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, print_error
+from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, print_error
 
 VARIABLES = ("VISUAL", "EDITOR")
 DEFAULT_EDITORS = ("sensible-editor", "vi")
 TIMEOUT = 30.0
 """Seconds to wait for Incus, as in the modules."""
+QUICK = 1.0
+"""An editor that ends within so many seconds and has changed nothing may have opened a window and not have waited."""
+
+
+@dataclass
+class Editor:
+    """The user's editor.
+
+    :ivar command: the program with its arguments.
+    :ivar variable: that names it, or that could.
+    :ivar profile: name of the profile that is edited.
+    :ivar seconds: that its last run took.
+    """
+
+    command: list[str]
+    variable: str
+    profile: str
+    seconds: float = 0.0
+
+    def retry(self, editor: str = "nano") -> str:
+        """Return the command that uses another editor."""
+        return f"{self.variable}={shlex.quote(editor)} repoman profile edit {shlex.quote(self.profile)}"
+
+    @property
+    def waiting(self) -> str:
+        """The hint for an editor that does not wait."""
+        return self.retry("code --wait") + "   # an editor must wait until you close the file"
 
 
 class Discarded(Exception):
@@ -43,18 +72,16 @@ def run(name: str, show_diff: bool) -> int:
     :raises CliError: the file was not changed; a draft with changes is kept, and a hint names it.
     :raises KeyboardInterrupt: the user interrupted and had changed nothing.
     """
-    command = find_editor(name)
+    editor = find_editor(name)
     with _as_cli_errors():
         options = {"user": None, "registry_path": None, "socket": None, "user_dir": None}
         edit = ProfileEdit(name, load_context(options | {"vendor_dir": os.environ.get("REPOMAN_VENDOR_DIR"), "timeout": TIMEOUT}))
         edit.make_draft()
     try:
-        text = _edit_until_valid(edit, command)
-        if text == edit.template.text:
-            _print([Line("done", _unchanged(edit))])
-            edit.remove_draft()
-            return 0
-        edit.keep(text)
+        text = _edit_until_valid(edit, editor)
+        is_changed = text != edit.template.text
+        if is_changed:
+            edit.keep(text)
     except Discarded:
         edit.remove_draft()
         _print([Line("out", "nothing was changed")])
@@ -63,23 +90,30 @@ def run(name: str, show_diff: bool) -> int:
         raise _with_draft(edit, CliError("interrupted.", exit_code=INTERRUPTED)) from error
     except (RepomanError, OSError, CliError) as error:
         raise _with_draft(edit, _cli_error(error)) from error
+    if is_changed:
+        _print([*(diff_lines(_file_diff(edit, text)) if show_diff else []), Line("done", f"wrote {edit.path}")])
+        _print(_drift(edit))
+    else:
+        is_quick = editor.seconds < QUICK and sys.stdin.isatty()
+        _print([Line("done", _unchanged(edit)), *([Line("hint", editor.waiting)] if is_quick else [])])
+    if edit.is_changed(text):
+        message = f"{edit.draft} was changed after the editor had returned."
+        raise CliError(message, *_draft_hints(edit), editor.waiting, exit_code=CONFLICT)
     edit.remove_draft()
-    _print([*(diff_lines(_file_diff(edit, text)) if show_diff else []), Line("done", f"wrote {edit.path}")])
-    _print(_drift(edit))
     return 0
 
 
-def find_editor(name: str) -> list[str]:
-    """Return the command of the user's editor: of ``VISUAL``, of ``EDITOR``, else the system's.
+def find_editor(name: str) -> Editor:
+    """Return the user's editor: of ``VISUAL``, of ``EDITOR``, else the system's.
 
     :param name: of the profile, for hints.
     :raises CliError: no editor was found, or only one that needs a terminal, and there is no terminal.
     """
-    retry = f"EDITOR=nano repoman profile edit {shlex.quote(name)}"
     for variable in VARIABLES:
         value = os.environ.get(variable, "").strip()
         if not value:
             continue
+        retry = Editor([], variable, name).retry()
         try:
             words = shlex.split(value)
         except ValueError as error:
@@ -87,23 +121,24 @@ def find_editor(name: str) -> list[str]:
         program = os.path.expanduser(words[0])
         if shutil.which(program) is None:
             raise CliError(f"the editor in {variable} was not found: {words[0]!r}.", retry, exit_code=NOT_FOUND)
-        return [program, *words[1:]]
+        return Editor([program, *words[1:]], variable, name)
+    retry = Editor([], "EDITOR", name).retry()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise CliError("profile edit needs a terminal, or an editor in VISUAL or EDITOR.", retry, exit_code=USAGE)
     for editor in DEFAULT_EDITORS:
         if shutil.which(editor):
-            return [editor]
+            return Editor([editor], "EDITOR", name)
     raise CliError("no editor was found: VISUAL and EDITOR are not set, and vi is not installed.", retry, exit_code=NOT_FOUND)
 
 
-def _edit_until_valid(edit: ProfileEdit, command: list[str]) -> str:
+def _edit_until_valid(edit: ProfileEdit, editor: Editor) -> str:
     """Run the editor until the draft is valid or unchanged; return its text.
 
     :raises Discarded: the user gave up.
     :raises CliError: the draft is invalid, and there is no terminal to ask on; or the editor failed.
     """
     while True:
-        _run_editor(command, edit.draft)
+        _run_editor(editor, edit.draft)
         try:
             text = edit.read_draft()
             if text != edit.template.text:
@@ -136,32 +171,32 @@ def _ask_to_edit_again() -> bool:
             return False
 
 
-def _run_editor(command: list[str], path: str) -> None:
-    """Run the editor and wait for it.
+def _run_editor(editor: Editor, path: str) -> None:
+    """Run the editor and wait for it; note how long it took.
 
     :raises CliError: it could not be started, or it failed.
     :raises KeyboardInterrupt: it was interrupted, or this process was asked to stop.
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    started = time.monotonic()
     with _without_interrupts():
         try:
-            editor = subprocess.Popen([*command, path])
+            process = subprocess.Popen([*editor.command, path])
         except OSError as error:
-            raise CliError(
-                f"the editor {command[0]!r} cannot be started: {error.strerror}.", "EDITOR=nano   # names another one"
-            ) from error
+            raise CliError(f"the editor {editor.command[0]!r} cannot be started: {error.strerror}.", editor.retry()) from error
         try:
-            status = editor.wait()
+            status = process.wait()
         except KeyboardInterrupt:
-            editor.terminate()
-            editor.wait()
+            process.terminate()
+            process.wait()
             raise
+    editor.seconds = time.monotonic() - started
     if status == -signal.SIGINT:
         raise KeyboardInterrupt
     if status:
-        reason = f"exit status {status}" if status > 0 else signal.Signals(-status).name
-        raise CliError(f"the editor failed with {reason}: {shlex.join(command)}.")
+        reason = f"exit status {status}" if status > 0 else signal.strsignal(-status) or f"signal {-status}"
+        raise CliError(f"the editor failed with {reason}: {shlex.join(editor.command)}.")
 
 
 @contextmanager
@@ -179,11 +214,15 @@ def _without_interrupts() -> Iterator[None]:
 def _with_draft(edit: ProfileEdit, error: CliError) -> CliError:
     """Return an error with the hints that lead to the draft, which is removed if it has no changes."""
     if edit.is_changed():
-        error.hints += [f"your changes are in {edit.draft}", edit.keep_command() + "   # uses them as they are"]
+        error.hints += _draft_hints(edit)
     else:
         edit.remove_draft()
         error.hints += [] if error.hints else ["nothing was changed"]
     return error
+
+
+def _draft_hints(edit: ProfileEdit) -> list[str]:
+    return [f"your changes are in {edit.draft}", edit.keep_command() + "   # uses them as they are"]
 
 
 def _unchanged(edit: ProfileEdit) -> str:

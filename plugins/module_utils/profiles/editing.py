@@ -82,10 +82,10 @@ class ProfileEdit:
         """
         return read_template(self.draft)
 
-    def is_changed(self) -> bool:
-        """Return whether the draft differs from the template; true if it cannot be read."""
+    def is_changed(self, text: str | None = None) -> bool:
+        """Return whether the draft differs from a text, by default the template's; true if it cannot be read."""
         try:
-            return self.read_draft() != self.template.text
+            return self.read_draft() != (self.template.text if text is None else text)
         except NotFoundError:
             return os.path.lexists(self.draft)
 
@@ -125,8 +125,8 @@ class ProfileEdit:
         return read_template(library.user_path(self.name)) if spellings(library.files(library.user_dir), self.name) else None
 
     def keep_command(self) -> str:
-        """Return the command that writes the draft to the user's file without any check."""
-        return f"install -D -m 600 {shell_word(self.draft)} {shell_word(self.path)}"
+        """Return the command that writes the draft where :meth:`keep` does, without any check."""
+        return f"install -D -m 600 {shell_word(self.draft)} {shell_word(os.path.realpath(self.path))}"
 
     def drift(self) -> dict[str, Any]:
         """Compare the installed profile with the user's file; see :func:`comparison.diff`.

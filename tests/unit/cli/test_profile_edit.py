@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -59,10 +60,15 @@ class Home:
         assert "Traceback" not in done.stderr
         return done.stdout, done.stderr
 
-    def on_terminal(self, typed: str, code: int, **variables: str) -> str:
-        """Run the command on a terminal; return what it shows."""
+    def on_terminal(self, typed: str, code: int, quick: float = 0, **variables: str) -> str:
+        """Run the command on a terminal; return what it shows.
+
+        :param quick: seconds within which an editor returns at once.
+        """
+        program = f"from repoman import cli, profile_edit; profile_edit.QUICK = {quick}; raise SystemExit(cli.main())"
+        command = [sys.executable, "-c", program, *self.command()[3:]]
         done = subprocess.run(
-            ["script", "--quiet", "--return", "--command", shlex.join(self.command()), "/dev/null"],
+            ["script", "--quiet", "--return", "--command", shlex.join(command), "/dev/null"],
             env=environment(self.path) | {"TERM": "dumb"} | variables,
             input=typed,
             capture_output=True,
@@ -137,6 +143,17 @@ def test_invalid_draft_is_kept_without_a_terminal(home: Home, text: str, problem
     assert home.user_file.read_bytes() == draft.read_bytes()
 
 
+def test_hint_that_keeps_a_draft_follows_a_link(home: Home) -> None:
+    """As the command does: the link stays, and its target gets the text."""
+    target = home.path / "a b.yml"
+    target.write_text(MINE)
+    home.user_file.parent.mkdir(parents=True)
+    home.user_file.symlink_to(target)
+    _out, err = home.edit(code=3, **home.script(f"echo '{BROKEN}' >\"$1\""))
+    subprocess.run(["sh", "-c", err.splitlines()[-1].removeprefix("hint: ")], check=True)
+    assert home.user_file.is_symlink() and target.read_text() == f"{BROKEN}\n"
+
+
 def test_unknown_address_is_no_mistake_in_a_template(home: Home) -> None:
     """A template with HOST_LAN_IP can be saved before setup has found the address; only installing it needs that."""
     home.edit("llm-share", EDITOR="sed -i '$a # mine'")
@@ -175,7 +192,8 @@ def test_change_by_another_is_noticed(home: Home, exists: bool) -> None:
     ("variables", "arguments", "code", "message"),
     [
         ({"EDITOR": "false"}, (), 1, "the editor failed with exit status 1: false."),
-        ({"EDITOR": "sh -c 'kill -TERM $$'"}, (), 1, "the editor failed with SIGTERM"),
+        ({"EDITOR": "sh -c 'kill -TERM $$'"}, (), 1, "the editor failed with Terminated: sh "),
+        ({"EDITOR": "sh -c 'kill -40 $$'"}, (), 1, "the editor failed with Real-time signal "),
         ({"EDITOR": "no-such-editor --wait"}, (), 3, "the editor in EDITOR was not found: 'no-such-editor'."),
         ({"VISUAL": "vi '"}, (), 2, "VISUAL is not a command: "),
         ({}, (), 2, "profile edit needs a terminal, or an editor in VISUAL or EDITOR."),
@@ -190,8 +208,51 @@ def test_change_by_another_is_noticed(home: Home, exists: bool) -> None:
 def test_refusals(home: Home, variables: dict[str, str], arguments: tuple[str, ...], code: int, message: str) -> None:
     """Each is a sentence with a hint, and leaves neither a file nor a draft."""
     _out, err = home.edit(*arguments, code=code, **variables)
-    assert err.startswith("repoman: error: ") and message in err and "\nhint: " in err
+    assert err.startswith("repoman: error: ") and message in err and "\nhint: " in err and "Traceback" not in err
     assert not home.user_file.exists() and home.drafts() == []
+
+
+def test_hints_name_another_editor(home: Home) -> None:
+    """They set the variable that was used, so they work when pasted: a program that is not found, no command, and no program."""
+    home.write()
+    no_program = home.path / "empty"
+    no_program.write_bytes(b"\x7fELF")
+    no_program.chmod(0o755)
+    broken = {"no-such-editor": 3, "vi '": 2, str(no_program): 1}
+    for variables, variable in (({"VISUAL": "%", "EDITOR": "true"}, "VISUAL"), ({"VISUAL": " ", "EDITOR": "%"}, "EDITOR")):
+        for editor, code in broken.items():
+            _out, err = home.edit(code=code, **{key: value.replace("%", editor) for key, value in variables.items()})
+            assert err.splitlines()[1] == f"hint: {variable}=nano repoman profile edit dotfiles", err
+
+
+def test_editor_that_returns_at_once(home: Home) -> None:
+    """On a terminal, a hint names one that waits; a script that has nothing to change is no such editor."""
+    home.write()
+    hint = "hint: VISUAL='code --wait' repoman profile edit dotfiles   # an editor must wait until you close the file"
+    assert hint in home.on_terminal("", 0, quick=60, VISUAL="true", EDITOR="false")
+    assert "hint" not in home.on_terminal("", 0, quick=0, VISUAL="true")
+    assert home.edit(VISUAL="true") == (f"==> {home.user_file} is unchanged\n", "") and home.drafts() == []
+
+
+def test_draft_that_changes_later_is_kept(home: Home) -> None:
+    """An editor that returned too early writes again, while the command asks Incus: the later text is in the draft, and a hint uses it."""
+    home.write()
+    with socket.socket(socket.AF_UNIX) as incus:
+        incus.bind(str(home.path / "none"))
+        incus.listen()
+        variables = home.script("echo '# mine' >>\"$1\"")
+        with subprocess.Popen(home.command(), env=environment(home.path) | variables, stderr=subprocess.PIPE, text=True) as process:
+            connection, _address = incus.accept()
+            home.drafts()[0].write_text(f"{MINE}# later\n")
+            connection.close()
+            incus.close()
+            err = process.communicate(timeout=60)[1]
+    assert process.returncode == 4 and home.user_file.read_text() == f"{MINE}# mine\n"
+    draft = home.drafts()[0]
+    assert f"repoman: error: {draft} was changed after the editor had returned.\nhint: your changes are in {draft}\n" in err
+    subprocess.run(["sh", "-c", err.splitlines()[-2].removeprefix("hint: ")], check=True)
+    assert home.user_file.read_text() == f"{MINE}# later\n"
+    assert err.splitlines()[-1].startswith("hint: EDITOR='code --wait' repoman profile edit dotfiles   # ")
 
 
 @pytest.mark.parametrize(("change", "drafts"), [("true", 0), ("echo '# mine' >>\"$1\"", 1)])
