@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -180,12 +180,13 @@ def _run_editor(editor: Editor, path: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     started = time.monotonic()
-    with _without_interrupts():
+    with _without_interrupts(), _sigterm_postponed() as allow_sigterm:
         try:
             process = subprocess.Popen([*editor.command, path])
         except OSError as error:
             raise CliError(f"the editor {editor.command[0]!r} cannot be started: {error.strerror}.", editor.retry()) from error
         try:
+            allow_sigterm()
             status = process.wait()
         except KeyboardInterrupt:
             process.terminate()
@@ -209,6 +210,23 @@ def _without_interrupts() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _sigterm_postponed() -> Iterator[Callable[[], None]]:
+    """Postpone SIGTERM until the function that is yielded is called: while a program starts, there is nothing to pass it on to."""
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+
+    def allow() -> None:
+        signal.signal(signal.SIGTERM, handler)
+        if received:
+            raise KeyboardInterrupt
+
+    try:
+        yield allow
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _with_draft(edit: ProfileEdit, error: CliError) -> CliError:

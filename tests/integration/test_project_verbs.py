@@ -200,7 +200,8 @@ def test_source_that_is_missing_is_refused_before_any_change(ready: World, proxy
     warning = ready.repoman("profile", "install", "claude-share").err
     assert warning.splitlines() == [
         "repoman: warning: claude-share cannot be used: ~/.local/bin/claude is missing",
-        'hint: repoman profile copy claude-share   # in the copy, set required: "false" on claude-bin; then:',
+        "hint: repoman profile copy claude-share",
+        'hint: repoman profile edit claude-share   # set required: "false" on claude-bin',
         "hint: repoman profile install claude-share",
     ]
     words, before = ("new", "demo", "--image", "busybox", "--profile", "default", "--profile", "claude-share"), ready.registry.read_text()
@@ -211,10 +212,10 @@ def test_source_that_is_missing_is_refused_before_any_change(ready: World, proxy
     assert proxy.writes == [] and ready.instances() == {} and ready.registry.read_text() == before
     hints = [line.removeprefix("hint: ") for line in error.splitlines() if line.startswith("hint: ")]
     assert ready.run("sh", "-c", hints[0]).code == 0
-    copy = ready.user_dir / "claude-share.yml"
-    assert f"hint: ${{EDITOR:-vi}} {copy}   # set" in ready.refused(*words, code=1)
-    ready.write(copy, copy.read_text().replace('    readonly: "true"\n', '    readonly: "true"\n    required: "false"\n'))
-    assert ready.run("sh", "-c", hints[1]).err == ""
+    assert "profile copy" not in ready.refused(*words, code=1), "there is a copy now"
+    set_required = """EDITOR='sed -i "s/^    readonly: .true.$/&\\n    required: \\"false\\"/"' """
+    assert ready.run("sh", "-c", set_required + hints[1]).code == 0
+    assert ready.run("sh", "-c", hints[2]).err == ""
     ready.repoman(*words)
     assert ready.instances()["demo"]["status"] == "Running"
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.names import nearest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, PlannedItem, Step, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
@@ -186,11 +187,9 @@ class ProfileInstallation(ProfileChange):
         missing = missing_sources(self.desired["devices"])
         if not missing:
             return []
-        user_file = self.template.file_path if self.template.source == "user" else ""
-        home = self.context.account.home.rstrip("/") + "/"
-        paths = [f"~/{path.removeprefix(home)}" if path.startswith(home) else path for path in missing.values()]
+        paths = [shorten_home(path, self.context.account.home) for path in missing.values()]
         text = f"{self.name} cannot be used: {' and '.join(paths)} {'is' if len(paths) == 1 else 'are'} missing"
-        self.result |= {"warning": text, "warning_hints": optional_hints(self.name, missing, user_file)}
+        self.result |= {"warning": text, "warning_hints": optional_hints(self.name, missing, self.template.source == "user")}
         return [text]
 
     def on_success(self) -> None:

@@ -49,14 +49,14 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def optional_hints(profile: str, devices: Iterable[str], user_file: str) -> list[str]:
+def optional_hints(profile: str, devices: Iterable[str], has_user_file: bool) -> list[str]:
     """Return the commands that make devices of a profile optional.
 
-    :param user_file: path of the user's template for it; empty without one.
+    :param has_user_file: the user has a template for it; if not, the vendor's is copied first.
     """
-    remark = f"""   # set required: "false" on {", ".join(devices)}; then:"""
-    command = f"${{EDITOR:-vi}} {shell_word(user_file)}" if user_file else f"repoman profile copy {shell_word(profile)}"
+    name = shell_word(profile)
     return [
-        f"{command}{remark if user_file else remark.replace('set', 'in the copy, set')}",
-        f"repoman profile install {shell_word(profile)}",
+        *([] if has_user_file else [f"repoman profile copy {name}"]),
+        f"""repoman profile edit {name}   # set required: "false" on {", ".join(devices)}""",
+        f"repoman profile install {name}",
     ]

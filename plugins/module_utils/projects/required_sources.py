@@ -37,8 +37,7 @@ def check_required_sources(task: ProjectTask, desired: DesiredInstance, devices:
     library = Library(user_dir(task.context.account.home), "")
     for profile, names in by_profile.items():
         if profile:
-            path = library.user_path(profile)
-            hints += optional_hints(profile, names, path if profile in library.names() else "")
+            hints += optional_hints(profile, names, profile in library.names())
     error = RepomanError(f"the container {task.name!r} cannot start without {' and '.join(phrases)}: missing on this host.", *hints)
     if not task.context.predict:
         raise error

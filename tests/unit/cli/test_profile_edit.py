@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import socket
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -281,3 +283,28 @@ def test_signals_to_the_command(home: Home, ends: Callable[[], signal.Signals]) 
         assert process.returncode == 0 and home.user_file.read_text() == f"{MINE}# mine\n"
     else:
         assert process.returncode == 130 and b"your changes are in" in err and home.user_file.read_text() == MINE
+
+
+def test_sigterm_while_the_editor_starts(home: Home) -> None:
+    """The editor has been started, but the command does not know it yet: it is ended all the same."""
+    subprocess.run(["mkfifo", home.path / "fifo"], check=True)
+    program = """
+import os, signal, subprocess, sys
+from repoman import cli
+start = subprocess.Popen.__init__
+def start_and_receive(self, *arguments, **options):
+    start(self, *arguments, **options)
+    if "editor" in str(arguments[0]):
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen.__init__ = start_and_receive
+raise SystemExit(cli.main())
+"""
+    command = [sys.executable, "-c", program, *home.command()[3:]]
+    variables = environment(home.path) | home.script(f"exec 3<>{home.path}/fifo; read line <&3")
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        try:
+            _out, err = process.communicate(timeout=20)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130 and err.startswith("repoman: error: interrupted.\n") and home.drafts() == []

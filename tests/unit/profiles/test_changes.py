@@ -57,6 +57,21 @@ def test_applying_an_installation_writes_once_each(library: Library, daemon: Any
     assert yaml.safe_load(update.body) == {"description": "new", "config": {}, "devices": {}}
 
 
+def test_sources_that_are_missing_are_named_from_the_home(library: Library, context: ProfileContext) -> None:
+    """As elsewhere, the home itself too; the hints depend on whose template it is."""
+    context = replace(context, account=replace(context.account, home="/nowhere"))
+    devices = "{a: {type: disk, source: /nowhere, path: /a}, b: {type: disk, source: /nowhere/b, path: /b}}"
+    add(library.vendor_dir, "vendors", f"description: x\ndevices: {devices}\n")
+    add(library.user_dir, "mine", f"description: x\ndevices: {devices}\n")
+    changes = install(["vendors", "mine"], context, {})
+    assert changes[0].source_warnings() == ["vendors cannot be used: ~ and ~/b are missing"] and changes[1].source_warnings()
+    edit = 'repoman profile edit {}   # set required: "false" on a, b'
+    assert [change.result["warning_hints"] for change in changes] == [
+        ["repoman profile copy vendors", edit.format("vendors"), "repoman profile install vendors"],
+        [edit.format("mine"), "repoman profile install mine"],
+    ]
+
+
 def test_a_profile_created_in_the_meantime_is_stale(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:
     """The caller plans again instead of failing."""
     add(library.vendor_dir, "new")

@@ -34,8 +34,9 @@ def test_only_what_is_required_and_certainly_absent_is_missing(tmp_path: Path) -
 
 def test_hints_edit_the_users_template_or_copy_the_vendors() -> None:
     """Remarks stand behind a number sign, and names are quoted."""
-    assert optional_hints("p q", ["a", "b"], "") == [
-        """repoman profile copy 'p q'   # in the copy, set required: "false" on a, b; then:""",
+    assert optional_hints("p q", ["a", "b"], has_user_file=False) == [
+        "repoman profile copy 'p q'",
+        """repoman profile edit 'p q'   # set required: "false" on a, b""",
         "repoman profile install 'p q'",
     ]
-    assert optional_hints("p", ["a"], "/u/p.yml")[0] == """${EDITOR:-vi} /u/p.yml   # set required: "false" on a; then:"""
+    assert optional_hints("p", ["a"], has_user_file=True)[0] == """repoman profile edit p   # set required: "false" on a"""
