@@ -223,7 +223,7 @@ def run_limited(command: Sequence[str], environment: Mapping[str, str]) -> subpr
                     part = os.read(key.fd, OUTPUT_LIMIT)
                     output[key.data] += part
                     if len(output[key.data]) > OUTPUT_LIMIT:
-                        raise TooMuchOutput
+                        raise TooMuchOutput(f"it printed more than {OUTPUT_LIMIT} bytes")
                     if not part:
                         selector.unregister(key.fileobj)
         except BaseException:
@@ -248,7 +248,7 @@ def exec_proxy(result: Mapping[str, Any]) -> NoReturn:
     try:
         done = run_limited([*prefix, "-T", "--", *prepare], environment)
     except TooMuchOutput as error:
-        raise _not_prepared(name, f"it printed more than {OUTPUT_LIMIT} bytes") from error
+        raise _not_prepared(name, str(error)) from error
     if done.returncode == NO_SERVER:
         raise CliError(
             f"the container {name!r} has no ssh server.",

@@ -81,7 +81,10 @@ def test_commands_files_and_ports(ssh: World, tmp_path: Path) -> None:
 def test_without_a_server(ssh: World) -> None:
     """An image without OpenSSH's server, a project without a container, and one that does not exist: a sentence and a remedy."""
     for name, sentences in {
-        "tiny": ("the container 'tiny' has no ssh server.", "repoman shell --root tiny sh -c 'apt update && apt install -y openssh-server'"),
+        "tiny": (
+            "the container 'tiny' has no ssh server.",
+            "repoman shell --root tiny sh -c 'apt update && apt install -y openssh-server'",
+        ),
         "gone": ("there is no project called 'gone'", "repoman"),
     }.items():
         err = ssh.refused("ssh-proxy", name, code=3)

@@ -26,6 +26,7 @@ Host *
     GSSAPIDelegateCredentials yes
 """
 
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with two projects, in a directory whose name ssh could misread."""
@@ -48,7 +49,9 @@ def test_text(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = dict(line.split(" ", 1) for line in shown.splitlines() if " " in line)
     assert values["proxycommand"].endswith(" ssh-proxy Lamna") and values["hostkeyalias"] == "lamna.repoman"
     assert values["stricthostkeychecking"] == "true" and values["identitiesonly"] == "yes"
-    assert {key: values[key] for key in FORWARDING if key in values} == dict.fromkeys(FORWARDING, "no"), "the user's block for all hosts lost"
+    assert {key: values[key] for key in FORWARDING if key in values} == dict.fromkeys(FORWARDING, "no"), (
+        "the user's block for all hosts lost"
+    )
     key = home / ".local/state/repoman/ssh/id_ed25519"
     assert key.stat().st_mode & 0o777 == 0o600 and key.parent.stat().st_mode & 0o777 == 0o700
     before = key.read_bytes()
