@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.verbs import GROUPS, VERBS, Verb
@@ -130,8 +131,11 @@ def usage_lines(words: str, usage: str) -> list[str]:
 
 
 def paragraph_lines(text: str) -> list[str]:
-    """Return the lines of a paragraph."""
-    return textwrap.wrap(text, LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    """Return the lines of a paragraph; a command with a line to itself keeps it, so that it can be pasted."""
+    lines = []
+    for is_command, part in groupby(text.splitlines(), key=lambda line: line.startswith("repoman ")):
+        lines += list(part) if is_command else textwrap.wrap(" ".join(part), LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return lines
 
 
 def columns(rows: Iterable[tuple[str, str]], column: int = HELP_COLUMN) -> list[str]:
