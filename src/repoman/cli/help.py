@@ -133,8 +133,9 @@ def usage_lines(words: str, usage: str) -> list[str]:
 def paragraph_lines(text: str) -> list[str]:
     """Return the lines of a paragraph; a command with a line to itself keeps it, so that it can be pasted."""
     lines = []
-    for is_command, part in groupby(text.splitlines(), key=lambda line: line.startswith("repoman ")):
-        lines += list(part) if is_command else textwrap.wrap(" ".join(part), LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    for is_command, group in groupby(text.splitlines(), key=lambda line: line.startswith("repoman ")):
+        part = list(group)
+        lines += part if is_command else textwrap.wrap(" ".join(part), LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
     return lines
 
 
