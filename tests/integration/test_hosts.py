@@ -64,7 +64,7 @@ def test_two_hosts_from_setup_to_remove(homelab: Lab) -> None:
     set_up = repoman(*on, "setup")
     assert list(by_host(set_up)) == list(NAMES)
     for name, host in homelab.hosts.items():
-        assert str(host.registry) in by_host(set_up)[name]
+        assert f"home         {host.home}\n" in by_host(set_up)[name] and host.registry.exists()
         host.write(host.registry, re.sub(r'(?m)^lan_ip = ".*?"', f'lan_ip = "192.0.2.{name[-1]}"', host.registry.read_text()))
         host.git_repository("demo")
     repoman(*on, "-C", "profile", "install", "--all")

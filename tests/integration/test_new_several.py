@@ -38,4 +38,4 @@ def test_several_and_all(ready: World, proxy: RecordingProxy) -> None:
     assert {name: each["status"] for name, each in ready.instances().items()} == dict.fromkeys(("galeus", "isurus", "lamna"), "Running")
     proxy.clear()
     again = ready.repoman("new", "--all")
-    assert "3 projects: 3 up to date" in again.out and again.err == "" and proxy.writes == [] and len(proxy.requests) == 2
+    assert "3 projects are up to date" in again.out and again.err == "" and proxy.writes == [] and len(proxy.requests) == 2
