@@ -36,7 +36,7 @@ def document(line: str, code: int, capsys: pytest.CaptureFixture[str]) -> dict[s
     ("line", "verb", "message"),
     [
         ("--json", "", "no verb was given."),
-        ("--json profile", "", "profile needs a verb: list, install, diff, remove, show or copy."),
+        ("--json profile", "", "profile needs a verb: list, install, diff, remove, show, copy or edit."),
         ("--json zzz", "", "there is no verb 'zzz'."),
         ("list --json --jobs 1", "", "repoman list has no option --jobs."),
         ("sync --json --allow-local", "sync", "--allow-local requires --init."),
