@@ -49,8 +49,58 @@ def test_the_main_job(ready: World) -> None:
     assert [(line["name"], line["state"]) for line in listed] == [("demo", "Running")]
     assert ready.repoman("shell", "demo", "--", "sh", "-c", "pwd; id -u; echo inside >file").out == f"{repo}\n{ready.me.uid}\n"
     assert (repo / "file").read_text() == "inside\n"
-    ready.repoman("remove", "demo", "--yes")
+    target = ready.mkdir(ready.home / "target")
+    ready.write(ready.registry, re.sub(r'(?m)^backup_root = ".*"', f'backup_root = "{target}"', ready.registry.read_text()))
+    assert ready.repoman("remove", "demo", "--yes").out == f"==> removed demo (repository {repo} untouched)\n"
     assert ready.instances() == {} and (repo / "file").exists()
+    assert ready.module("sync", init=True, allow_local=True)["changed"]
+    ready.new("demo")
+    (again,) = ready.repoman("--json", "list").data["projects"]
+    assert again["last_sync"], "made again, it has the last backup of its mirror"
+    removed = ready.repoman("remove", "demo", "--yes", "--json").data
+    assert removed["projects"][0]["kept"] == {"repo": str(repo), "mirror": str(target / "demo")}
+
+
+def test_documents_of_every_verb(ready: World) -> None:
+    """Each follows the schema, whether it is a result or a failure; failures have a message and hints."""
+    ready.git_repository("demo")
+    ready.mkdir(ready.home / "target")
+    ready.write(ready.registry, re.sub(r'(?m)^backup_root = ".*"', f'backup_root = "{ready.home}/target"', ready.registry.read_text()))
+    lines = {
+        "setup --diff": 0,
+        "new demo --image busybox --diff": 0,
+        "new demo nosuch": 2,
+        "stop demo nosuch": 3,
+        "start demo": 0,
+        "restart demo --check": 0,
+        "doctor": None,
+        "list": 0,
+        "status": 0,
+        "sync --init --allow-local": 0,
+        "sync nosuch": 3,
+        "sync --list-versions demo": 0,
+        "sync --verify": 0,
+        "restore demo": 0,
+        "restore demo --objects": 0,
+        "restore nosuch": 3,
+        "profile list": 0,
+        "profile install dotfiles nosuch": 3,
+        "profile diff dotfiles": 0,
+        "profile diff llm-share": 1,
+        "profile show dotfiles": 0,
+        "profile show nosuch": 3,
+        "profile copy dotfiles": 0,
+        "profile remove dotfiles": 0,
+        "profile remove dotfiles --diff": 1,
+        "remove nosuch --yes": 3,
+        "remove demo nosuch --yes": 3,
+    }
+    for line, code in lines.items():
+        result = ready.run("repoman", *line.split(), "--json")
+        document = result.data
+        assert result.code == document["exit_code"] and code in (None, result.code), result
+        fails = code not in (None, 0) and not line.startswith("profile diff")
+        assert (document["failed"], bool(document["msg"]), bool(document["hints"])) == (fails, fails, fails), document
 
 
 def test_first_steps_of_the_readme(world: World) -> None:

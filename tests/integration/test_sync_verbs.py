@@ -93,7 +93,8 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
     again = world.repoman("sync", "--json").data
     assert not again["changed"]
     assert {unit["action"] for unit in again["units"]} == {"unchanged"}
-    assert "2 same" in world.repoman("sync", "--verify").out
+    assert world.repoman("sync").out.startswith("==> 2 up to date; ")
+    assert world.repoman("sync", "--verify").out.startswith("==> 2 same; ")
 
     world.write(world.repos / "plain/file", "changed\n")
     differs = world.repoman("sync", "--verify", code=1)
@@ -108,8 +109,9 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
 
     subprocess.run(["cp", "-a", world.repos / "isurus", world.home / "original"], check=True)
     shutil.rmtree(world.repos / "isurus")
-    refused = world.repoman("sync", code=4, env={"REPOMAN_OUTPUT": "normal"})
-    assert rows(refused)["isurus"][0] == "failed" and rows(refused)["plain"][0] == "up to date"
+    refused = world.repoman("sync", code=4)
+    assert rows(refused)["isurus"][0] == "failed" and "plain" not in rows(refused) and "1 up to date" in refused.out
+    assert " Last backup: " in refused.err and refused.err.splitlines()[-1].startswith("hint: ")
     assert "hint: to get it back: repoman restore isurus" in refused.err
     assert "would restore shark" in world.repoman("restore", "shark", "--check").out
     assert "==> restored shark to" in world.repoman("restore", "shark").out

@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry import sy
 
 
 def find_mirror(context: RunContext, repo: str) -> str:
-    """Return the path of the mirror of a repository; empty if there is none, or if its file system does not answer.
+    """Return the path of the mirror of a repository; empty if it does not exist, or if its file system does not answer.
 
     :param repo: path in ``repos_root``.
     """

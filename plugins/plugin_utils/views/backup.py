@@ -42,7 +42,7 @@ CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
 
 
 def render_sync(result: SyncResult, mode: Mode) -> Rendered:
-    """Show what was done, a summary, and then warnings and failures, so that the end of the output is what needs somebody."""
+    """Show changed units and a summary, then warnings, and errors last, because the end of the output is seen first."""
     if "kept" in result:
         return render_versions(cast(VersionsResult, result))  # with the option list_versions
     lines = step_lines(result, mode)

@@ -128,7 +128,7 @@ def _unchanged_state(project: ChangedProject) -> str:
 
 
 def _unchanged_lines(result: ProjectResult, mode: Mode, line: Line) -> list[Line]:
-    """Return the line for a project without steps, if it is to be shown."""
+    """Return the line for an unchanged project, unless the summary counts it."""
     return [line] if mode.shows_unchanged or len(result["projects"]) == 1 else []
 
 

@@ -78,7 +78,7 @@ def test_schema_is_that_of_the_modules(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_schema_is_strict() -> None:
-    """Of the envelope no key is missing, none has another type, and no other keys stand beside it, in the parts of hosts either."""
+    """A document with a missing, additional or wrong key does not follow it, also in the part of a host."""
     envelope = {"exit_code": 0, "changed": False, "failed": False, "msg": "", "hints": [], "warnings": []}
     good = {"verb": "list"} | envelope | {"projects": [], "account": {}, "socket": ""}
     by_host = {"verb": "list"} | envelope | {"hosts": {"nas": good}}
