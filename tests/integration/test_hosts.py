@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from lab import Lab, closed_port, lab
 from proxy import Hook, RecordingProxy, RequestPause
-from world import TIMEOUT, Me, Result, changes
+from world import CHECKOUT, TIMEOUT, Me, Result, changes
 
 HOMELAB = Path(__file__).parent / "homelab"
 NAMES = ("nas1", "nas2")
+GUIDE = CHECKOUT / "docs/docsite/rst/several_hosts.rst"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,22 @@ def test_two_hosts_from_setup_to_remove(homelab: Lab) -> None:
     repoman("-i", inventory, "-l", "nas2", "remove", "demo", "--yes")
     assert ["demo" in host.instances() for host in homelab.hosts.values()] == [True, False]
     assert not homelab.controller.registry.exists()
+
+
+def test_commands_of_the_guide(homelab: Lab) -> None:
+    """Those of the guide about several hosts that need nothing from the network work as they stand."""
+    assert Path(homelab.inventory()) == homelab.controller.home / "hosts.yml"
+    homelab.controller.repoman("-i", "hosts.yml", "setup")
+    for host in homelab.hosts.values():
+        text = re.sub(r'(?m)^default_image = ".*?"', 'default_image = "busybox"', host.registry.read_text())
+        host.write(host.registry, text.replace('lan_ip = ""', 'lan_ip = "192.0.2.1"'))
+        host.git_repository("isurus")
+    lines = re.findall(r"^   \$ ((?:repoman|ansible-playbook) .*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        done = homelab.controller.run("sh", "-c", line)
+        assert done.code == 0, (line, done)
+    assert ["isurus" in host.instances() for host in homelab.hosts.values()] == [True, False]
 
 
 def test_host_that_is_down(homelab: Lab) -> None:
