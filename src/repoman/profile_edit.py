@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import unified
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.context import load_context
@@ -91,7 +92,7 @@ def run(name: str, show_diff: bool) -> int:
     except (RepomanError, OSError, CliError) as error:
         raise _with_draft(edit, _cli_error(error)) from error
     if is_changed:
-        _print([*(diff_lines(_file_diff(edit, text)) if show_diff else []), Line("done", f"wrote {edit.path}")])
+        _print([*(diff_lines(_file_diff(edit, text)) if show_diff else []), Line("done", f"wrote {_short(edit.path)}")])
         _print(_drift(edit))
     else:
         is_quick = editor.seconds < QUICK and sys.stdin.isatty()
@@ -243,9 +244,13 @@ def _draft_hints(edit: ProfileEdit) -> list[str]:
     return [f"your changes are in {edit.draft}", edit.keep_command() + "   # uses them as they are"]
 
 
+def _short(path: str) -> str:
+    return shorten_home(path, os.path.expanduser("~"))
+
+
 def _unchanged(edit: ProfileEdit) -> str:
     if edit.original == edit.template.text:
-        return f"{edit.path} is unchanged"
+        return f"{_short(edit.path)} is unchanged"
     return f"the vendor's template {edit.name} is unchanged, so it was not copied"
 
 

@@ -97,7 +97,7 @@ def test_vendor_template_is_copied_only_if_changed(home: Home) -> None:
     assert (out, err) == ("==> the vendor's template dotfiles is unchanged, so it was not copied\n", "")
     assert not home.user_file.exists() and home.drafts() == []
     out, err = home.edit("dotfiles", "--diff", **home.script('sed -i \'s/^description:.*/description: mine/\' "$1"; touch "$1~"'))
-    assert f"==> wrote {home.user_file}\n" in out and "\n+description: mine\n" in out
+    assert "==> wrote ~/.config/repoman/profiles.d/dotfiles.yml\n" in out and "\n+description: mine\n" in out
     assert "warning: the change is saved, but was not compared with Incus: there is no incus socket" in err
     assert "description: mine" in home.user_file.read_text()
     assert stat.S_IMODE(home.user_file.stat().st_mode) == 0o600
@@ -118,7 +118,7 @@ def test_own_file_keeps_mode_and_link(home: Home) -> None:
     assert home.user_file.is_symlink() and target.read_text() == f"{MINE}# more\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     out, _err = home.edit(EDITOR="true", VISUAL=" ")
-    assert out == f"==> {home.user_file} is unchanged\n"
+    assert out == "==> ~/.config/repoman/profiles.d/dotfiles.yml is unchanged\n"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_editor_that_returns_at_once(home: Home) -> None:
     hint = "hint: VISUAL='code --wait' repoman profile edit dotfiles   # an editor must wait until you close the file"
     assert hint in home.on_terminal("", 0, quick=60, VISUAL="true", EDITOR="false")
     assert "hint" not in home.on_terminal("", 0, quick=0, VISUAL="true")
-    assert home.edit(VISUAL="true") == (f"==> {home.user_file} is unchanged\n", "") and home.drafts() == []
+    assert home.edit(VISUAL="true") == ("==> ~/.config/repoman/profiles.d/dotfiles.yml is unchanged\n", "") and home.drafts() == []
 
 
 def test_draft_that_changes_later_is_kept(home: Home) -> None:
