@@ -374,7 +374,7 @@ def test_edit_shows_what_install_would_change(ready: World) -> None:
     """After the edit: not installed; then the difference to the installed profile; then none. Each hint is the command that installs."""
     ready.template("tiny", TINY)
     first = ready.repoman("profile", "edit", "tiny", env={"EDITOR": "sed -i s/tiny/small/"})
-    assert first.out.endswith(f"==> wrote {ready.user_dir}/tiny.yml\ntiny is not installed\n")
+    assert first.out.endswith("==> wrote ~/.config/repoman/profiles.d/tiny.yml\ntiny is not installed\n")
     assert first.err == "hint: repoman profile install tiny\n"
     ready.install("tiny")
     second = ready.repoman("profile", "edit", "tiny", env={"EDITOR": "sed -i s/small/large/"})
