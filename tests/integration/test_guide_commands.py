@@ -16,7 +16,7 @@ from lab import closed_port
 from world import CHECKOUT, World
 
 PAGES = ("first_hour", "every_day", "containers", "dotfiles", "doctor", "shadowing", "writing_a_profile", "root_inside", "ports")
-LATER_PAGES = ("migrating", "claude_state", "planted_hooks", "backup_restore")
+LATER_PAGES = ("migrating", "claude_state", "planted_hooks", "backup_restore", "json_output")
 """Guides whose commands are run here, in this order: in a fresh home, and in one that an earlier version has used. Those about several
 hosts are run in test_hosts, the devices of a desktop in test_guide_devices, and what installs repoman in test_package and test_make."""
 NOT_RUN = {

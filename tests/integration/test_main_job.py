@@ -51,7 +51,7 @@ def test_the_main_job(ready: World) -> None:
     assert (repo / "file").read_text() == "inside\n"
     target = ready.mkdir(ready.home / "target")
     ready.write(ready.registry, re.sub(r'(?m)^backup_root = ".*"', f'backup_root = "{target}"', ready.registry.read_text()))
-    assert ready.repoman("remove", "demo", "--yes").out == f"==> removed demo (repository {repo} untouched)\n"
+    assert ready.repoman("remove", "demo", "--yes").out == "==> removed demo (repository ~/repos/demo untouched)\n"
     assert ready.instances() == {} and (repo / "file").exists()
     assert ready.module("sync", init=True, allow_local=True)["changed"]
     ready.new("demo")
@@ -69,7 +69,7 @@ def test_documents_of_every_verb(ready: World) -> None:
     lines = {
         "setup --diff": 0,
         "new demo --image busybox --diff": 0,
-        "new demo nosuch": 2,
+        "new demo nosuch": 3,
         "stop demo nosuch": 3,
         "start demo": 0,
         "restart demo --check": 0,
