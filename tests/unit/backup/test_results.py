@@ -38,7 +38,7 @@ def test_a_run_with_one_failure_has_its_message_and_the_worst_exit_code() -> Non
     worse.fail(ConflictError("b failed."))
     two = report(bad, worse, UnitResult("c")).as_result(1.234)
     assert (two["msg"], two["exit_code"]) == ("2 of 3 were not backed up: a, b.", 4)
-    assert two["summary"] == {"failed": 2, "unchanged": 1, "files": 0, "bytes": 0, "kept_bytes": 0, "seconds": 1.23}
+    assert two["summary"] == {"failed": 2, "unchanged": 1, "files": 0, "bytes": 0, "kept_bytes": 0, "seconds": 1.23, "unverified": 0}
     json.dumps(two)
 
 

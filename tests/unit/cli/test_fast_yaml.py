@@ -30,6 +30,7 @@ DEFINITIONS = Path(ansible.__file__).with_name("config") / "base.yml"
         "yes",
         '"<<": a\n',
     ],
+    ids=lambda text: str(text[:20]),
 )
 def test_values(text: bytes | str) -> None:
     """Numbers, booleans, anchors and merged mappings."""
