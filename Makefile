@@ -66,8 +66,9 @@ docs: venv ## build the documentation site in .dev/docs/html
 picture: machine venv ## record the first steps as the picture of the README
 	@scripts/picture
 
-docs-reference: venv ## write the reference of the command and the registry, and the man page
+docs-reference: venv ## write the reference of the command and the registry, the man page, and the schema of --json
 	$(BIN)/python scripts/write_reference.py
+	$(BIN)/python scripts/write_schema.py
 
 deb: venv ## build the Debian package in dist
 	@packaging/debian/build

@@ -247,7 +247,7 @@ def _staging(parent: str, repos_root: str) -> Iterator[tuple[str, int]]:
 
     :raises OSError: it cannot be made.
     """
-    for directory in {repos_root, parent}:
+    for directory in dict.fromkeys((repos_root, parent)):
         for name in os.listdir(directory):
             if name.startswith(STAGING_PREFIX):
                 _remove_abandoned(os.path.join(directory, name))

@@ -131,10 +131,10 @@ class Repositories:
 
     def _without_project(self, root: str, relative_path: str, taken: list[str], depth: int, is_hung: Callable[[str], str]) -> Iterator[str]:
         directory = os.path.join(root, relative_path)
-        if any(is_inside(directory, path) for path in taken) or is_hung(directory):
+        if any(is_inside(directory, known) for known in taken) or is_hung(directory):
             return
         if relative_path and is_repository(directory):
-            if not any(is_inside(path, directory) for path in taken):
+            if not any(is_inside(known, directory) for known in taken):
                 yield relative_path
             return
         with suppress(OSError):

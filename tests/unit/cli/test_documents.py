@@ -71,7 +71,7 @@ def test_texts(line: str, verb: str, begin: str, capsys: pytest.CaptureFixture[s
 
 def test_schema_is_that_of_the_modules(capsys: pytest.CaptureFixture[str]) -> None:
     """The file is up to date and has each verb; the command prints it."""
-    subprocess.run([sys.executable, "scripts/json-schema", "--check"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "scripts/write_schema.py", "--check"], cwd=ROOT, check=True)
     assert set(validator().schema["properties"]["verb"]["enum"]) == {"", *(verb.words for verb in VERBS)}
     assert cli.main(["help", "--json-schema"]) == 0
     assert capsys.readouterr().out == SCHEMA.read_text(encoding="utf-8")

@@ -113,7 +113,7 @@ def test_own_file_keeps_mode_and_link(home: Home) -> None:
     home.user_file.symlink_to(target)
     see = f'stat -c "%a %n" "$1" "${{1%/*}}" >{home.path}/seen; echo "# more" >>"$1"'
     home.edit(VISUAL=home.script(see)["EDITOR"], EDITOR="false")
-    (mode, draft), (directory_mode, _) = (line.split() for line in (home.path / "seen").read_text().splitlines())
+    (mode, draft), (directory_mode, _directory) = (line.split() for line in (home.path / "seen").read_text().splitlines())
     assert (mode, Path(draft).name, directory_mode) == ("600", "dotfiles.yml", "700")
     assert home.user_file.is_symlink() and target.read_text() == f"{MINE}# more\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640

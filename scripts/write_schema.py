@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make docs/output.schema.json, the JSON Schema of ``repoman --json``, from the documentation of the modules. --check: only compare."""
@@ -83,7 +82,7 @@ def returned_by(module: str) -> dict[str, Any]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant)
     }
-    documented: dict[str, Any] = yaml.safe_load(texts["RETURN"])
+    documented: dict[str, Any] = yaml.safe_load(str(texts["RETURN"]))
     return documented
 
 
@@ -153,7 +152,7 @@ def main() -> int:
     if "--check" not in sys.argv[1:]:
         FILE.write_text(text, encoding="utf-8")
     elif FILE.read_text(encoding="utf-8") != text:
-        print("docs/output.schema.json is not that of the modules: scripts/json-schema", file=sys.stderr)  # noqa: T201
+        print("docs/output.schema.json is not that of the modules: make docs-reference", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 
