@@ -70,10 +70,10 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import OUTPUTS
 from ansible_collections.homelab.repoman.plugins.plugin_utils.run_report import Failure, HostReport, RunReport, find_failure
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, output_width, sentence, unified, use_color
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
-    OUTPUTS,
     QUIET,
     VERBOSE,
     Mode,

@@ -279,8 +279,7 @@ def _mount(path: str) -> tuple[int, bytes]:
     """Return what two directories have in common if a file can be renamed from the one to the other: file system and mount."""
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY)
     try:
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
-            return os.fstat(fd).st_dev, next((line for line in lines if line.startswith(b"mnt_id:")), b"")
+        return os.fstat(fd).st_dev, module_util("files.directory_cursor").mount_id(fd)
     finally:
         os.close(fd)
 

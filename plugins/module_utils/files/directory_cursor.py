@@ -102,9 +102,10 @@ class DirectoryCursor:
 
 def is_mount_point(above_fd: int, directory_fd: int) -> bool:
     """Whether a directory is a mount point, or a subvolume, in the one above it."""
-    return os.fstat(above_fd).st_dev != os.fstat(directory_fd).st_dev or _mount_id(above_fd) != _mount_id(directory_fd)
+    return os.fstat(above_fd).st_dev != os.fstat(directory_fd).st_dev or mount_id(above_fd) != mount_id(directory_fd)
 
 
-def _mount_id(fd: int) -> bytes:
+def mount_id(fd: int) -> bytes:
+    """Return the number of the mount that an open file is on, as ``/proc/self/mountinfo`` has it; empty if it is unknown."""
     with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
         return next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), b"")

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Defaults
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import OUTPUTS, SCHEMA, Defaults
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table
 
-OUTPUTS = ("quiet", "normal", "verbose")
-"""How much the command prints; the first is the default."""
 PROTECTABLE = ("hooks", "config")
 """What ``protect`` in an override may hold."""
 _DEFAULTS = Defaults()

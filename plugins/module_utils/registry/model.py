@@ -11,6 +11,8 @@ from typing import Any
 
 Data = dict[str, Any]
 SCHEMA = 3
+OUTPUTS = ("quiet", "normal", "verbose")
+"""How much the command prints; the first is the default."""
 
 
 @dataclass(frozen=True)

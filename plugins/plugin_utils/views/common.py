@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import OUTPUTS
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import STANDARD_WIDTH, Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import Failure, Steps
 
@@ -22,7 +23,7 @@ MORE_HINT = "run it again with -v to see more"
 NOT_FOUND = 3
 
 
-QUIET, NORMAL, VERBOSE = OUTPUTS = ("quiet", "normal", "verbose")
+QUIET, NORMAL, VERBOSE = OUTPUTS
 """How much is printed: what was done and what failed; also what is unchanged; also the steps."""
 
 

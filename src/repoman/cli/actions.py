@@ -112,11 +112,15 @@ def run_ssh_proxy(playbook: Playbook, options: Namespace) -> int:
     last = result.results[-1]
     project = last["projects"][0]
     if project["state"] == "missing" or project.get("unfinished"):
-        raise CliError(f"the project {options.name!r} has no container.", f"repoman new {options.name}", exit_code=CONFLICT)
+        raise _without_container(options.name)
     from repoman import engine, ssh
 
     engine.cleanup()
     ssh.exec_proxy(last)
+
+
+def _without_container(name: str) -> CliError:
+    return CliError(f"the project {name!r} has no container.", f"repoman new {name}", exit_code=CONFLICT)
 
 
 def print_ssh_config(playbook: Playbook, options: Namespace) -> int:
@@ -135,7 +139,7 @@ def create_for_shell(playbook: Playbook, options: Namespace) -> int:
     :raises CliError: there is no terminal to ask on.
     """
     if playbook.check or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CliError(f"the project {options.name!r} has no container.", f"repoman new {options.name}", exit_code=CONFLICT)
+        raise _without_container(options.name)
     if not confirm(f"The project {options.name} has no container. Create it?", default=True):
         print("nothing was changed")  # noqa: T201
         return 1

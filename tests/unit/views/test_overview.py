@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The overview of status: the summary, what needs somebody, and a line for each project."""
+"""The overview of status: the summary, what needs attention, and a line for each project."""
 
 from __future__ import annotations
 
@@ -15,27 +15,11 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import STALE_AFTER, Urgency
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
+from repository_states import CLEAN as VCS
 
 Data = dict[str, Any]
 PATHS = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 LONG = "x" * 63
-VCS: Data = {
-    "kind": "git",
-    "branch": "main",
-    "bookmark": "",
-    "commit": "0123456789abcdef",
-    "detached": False,
-    "bare": False,
-    "staged": 0,
-    "unstaged": 0,
-    "conflicts": 0,
-    "untracked": 0,
-    "upstream": "origin/main",
-    "ahead": 0,
-    "behind": 0,
-    "last_commit": "2026-01-02T00:00:00Z",
-    "problem": "",
-}
 HOST: Data = {
     "incus_version": "6.0.4",
     "incus_project": "repoman",
@@ -83,14 +67,14 @@ def page(*projects: Data, width: int = 80, details: bool = False, **host: Any) -
 
 
 def needs(*projects: Data, **more: Any) -> list[str]:
-    """Return the lines of what needs somebody, with single spaces between columns."""
+    """Return the lines of what needs attention, with single spaces between columns."""
     lines = page(*projects, **more)
     section = lines[lines.index("") + 1 :]
     return [" ".join(line.split()) for line in section[: section.index("")]] if "" in section else []
 
 
 def test_page() -> None:
-    """The summary, the backup, what needs somebody with its command, unsaved work without one, and a line for each project."""
+    """The summary, the backup, what needs attention with its command, unsaved work without one, and a line for each project."""
     lines = page(
         project("lamna", state="Stopped", differences=["key a was changed"], vcs=VCS | {"branch": "a-rather-long-branch", "untracked": 1}),
         project("isurus", vcs=VCS | {"staged": 1, "unstaged": 1, "ahead": 2}),
@@ -114,7 +98,7 @@ def test_page() -> None:
 
 
 def test_all_is_well() -> None:
-    """There is no section of what needs somebody; an optional source that does not exist is not a need."""
+    """There is no section of what needs attention; an optional source that does not exist is not a need."""
     missing = [{"device": "d", "source": "/x"}]
     assert page(project(missing_sources=missing)) == [
         "1 project: 1 running",

@@ -20,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table, unified, use_color
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import PAST_TENSES, Mode
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
+from repository_states import CLEAN
 
 MODULE_UTILS = Path(__file__).parents[3] / "plugins/module_utils"
 Data = dict[str, Any]
@@ -352,23 +353,7 @@ WELL: Data = {
     "missing_sources": [],
     "differences": [],
     "sync_age": 7200,
-    "vcs": {
-        "kind": "git",
-        "branch": "main",
-        "bookmark": "",
-        "commit": "0123456789abcdef",
-        "detached": False,
-        "bare": False,
-        "staged": 0,
-        "unstaged": 0,
-        "conflicts": 0,
-        "untracked": 0,
-        "upstream": "origin/main",
-        "ahead": 0,
-        "behind": 0,
-        "last_commit": "2026-01-02T00:00:00Z",
-        "problem": "",
-    },
+    "vcs": CLEAN,
 }
 
 
