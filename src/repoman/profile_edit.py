@@ -108,7 +108,7 @@ def find_editor(name: str) -> Editor:
     """Return the user's editor: of ``VISUAL``, of ``EDITOR``, else the system's.
 
     :param name: of the profile, for hints.
-    :raises CliError: no editor was found, or only one that needs a terminal, and there is no terminal.
+    :raises CliError: no editor was found, or the one that was found needs a terminal and the command has none.
     """
     for variable in VARIABLES:
         value = os.environ.get(variable, "").strip()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What needs somebody, in the output of status: who, what, and the command that fixes it, most urgent first."""
+"""What needs attention, in the output of status: who, what, and the command that fixes it, most urgent first."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Need:
 
 
 def all_needs(result: StatusResult, home: str) -> list[Need]:
-    """Return what needs somebody, most urgent first, otherwise in the order of the result.
+    """Return what needs attention, most urgent first, otherwise in the order of the result.
 
     :param home: directory to show as ``~``.
     """

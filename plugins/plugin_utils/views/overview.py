@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The overview of status: a summary, what needs somebody, and a line for each project."""
+"""The overview of status: a summary, what needs attention, and a line for each project."""
 
 from __future__ import annotations
 

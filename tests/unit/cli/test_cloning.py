@@ -228,7 +228,7 @@ PLANTED = """
 
 @pytest.mark.parametrize("kind", ["git", "hg"])
 def test_sources_of_this_host(kind: str, home: Path, runs: list[Playbook]) -> None:
-    """A container may have written them: nothing that they configure is run, and the clone has files of its own."""
+    """A container may have written them: nothing that they configure is run, and the clone shares no files with them."""
     source, ran = home / "away" / kind, home / "ran"
     if kind == "git":
         borrowed = home / "away/borrowed"

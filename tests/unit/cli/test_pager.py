@@ -160,7 +160,7 @@ def test_reader_that_goes_early(tmp_path: Path) -> None:
 
 
 def test_less(tmp_path: Path) -> None:
-    """It shows the first screen and waits for keys; an interrupt is its own business; after q nothing else is printed."""
+    """It shows the first screen and waits for keys; it handles an interrupt itself; after q nothing else is printed."""
     with terminal(tmp_path, 100) as running:
         running.read("line 8")
         running.type("\x03")

@@ -62,5 +62,5 @@ def test_example_of_an_override_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_say_how_they_are_made(page: str) -> None:
-    """Nobody edits them by hand."""
+    """So that nobody edits them by hand."""
     assert "make docs-reference" in (ROOT / page).read_text(encoding="utf-8").splitlines()[0]
