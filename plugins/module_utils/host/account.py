@@ -89,7 +89,7 @@ def get_account(user: str | None = None) -> Account:
         group = entry.pw_name
     name, home = entry.pw_name, entry.pw_dir
     if not user:
-        name, home = _name_if_current_user(os.environ.get("USER")) or name, os.environ.get("HOME") or home
+        name, home = name_if_current_user(os.environ.get("USER")) or name, os.environ.get("HOME") or home
     if not os.path.isabs(home):
         raise NotFoundError(f"the home directory {home!r} of {name!r} is not an absolute path.", "set HOME to one")
     return Account(
@@ -97,7 +97,7 @@ def get_account(user: str | None = None) -> Account:
     )
 
 
-def _name_if_current_user(name: str | None) -> str | None:
+def name_if_current_user(name: str | None) -> str | None:
     """Return a login name if it belongs to the user of this process."""
     try:
         return name if name and pwd.getpwnam(name).pw_uid == os.getuid() else None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from repoman import completion
 from repoman.cli import targets
@@ -93,7 +95,7 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
             print_hints(targets.command_hints(options))
         return result.exit_code
     project = result.results[-1]["projects"][0]
-    if project["state"] == "missing" or project.get("unfinished"):
+    if _is_without_container(project):
         return create_for_shell(playbook, options)
     if playbook.check:
         return 0
@@ -111,12 +113,17 @@ def run_ssh_proxy(playbook: Playbook, options: Namespace) -> int:
         return result.exit_code
     last = result.results[-1]
     project = last["projects"][0]
-    if project["state"] == "missing" or project.get("unfinished"):
+    if _is_without_container(project):
         raise _without_container(options.name)
     from repoman import engine, ssh
 
     engine.cleanup()
     ssh.exec_proxy(last)
+
+
+def _is_without_container(project: Mapping[str, Any]) -> bool:
+    """Return whether a project of a result has no container that can be used."""
+    return project["state"] == "missing" or bool(project.get("unfinished"))
 
 
 def _without_container(name: str) -> CliError:

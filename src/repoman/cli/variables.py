@@ -205,20 +205,29 @@ def ssh_proxy_variables(options: Namespace) -> Variables:
 
 def _check_local_text(options: Namespace, verb: str) -> None:
     """Reject hosts and JSON for a verb that has neither."""
-    if options.inventory or options.limit:
-        raise CliError(f"{verb} works on this host only.", f"ssh to that host, then: repoman {verb}", exit_code=USAGE)
+    _check_local(options, verb)
     if options.json:
         raise CliError(f"{verb} has no --json: its output is for ssh.", "repoman list --json", exit_code=USAGE)
 
 
+def _check_local(options: Namespace, verb: str, argument: str = "") -> None:
+    """Reject hosts for a verb that works only on this one.
+
+    :param argument: follows the verb in the hint.
+    """
+    if options.inventory or options.limit:
+        raise CliError(f"{verb} works on this host only.", f"ssh to that host, then: repoman {verb}{argument}", exit_code=USAGE)
+
+
 def _user_name() -> str:
     """Return the login name of this process's user, as the modules find it."""
-    uid, name = os.getuid(), os.environ.get("USER", "")
+    from repoman.shared import module_util
+
+    name = os.environ.get("USER", "")
+    if module_util("host.account").name_if_current_user(name):
+        return name
     with suppress(KeyError):
-        if name and pwd.getpwnam(name).pw_uid == uid:
-            return name
-    with suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(os.getuid()).pw_name
     return name
 
 
@@ -312,10 +321,7 @@ def profile_edit_variables(options: Namespace) -> Variables:
 
     :raises CliError: an option that makes no sense for an editor on this host.
     """
-    if options.inventory or options.limit:
-        raise CliError(
-            "profile edit works on this host only.", f"ssh to that host, then: repoman profile edit {options.name}", exit_code=USAGE
-        )
+    _check_local(options, "profile edit", f" {options.name}")
     for option in ("json", "check"):
         if getattr(options, option):
             hint = "repoman profile show --json --raw" if option == "json" else "repoman profile diff"
