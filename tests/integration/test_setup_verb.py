@@ -61,6 +61,19 @@ def test_four_ways(world: World, proxy: RecordingProxy) -> None:
     assert not world.repoman("-C", "--json", "setup").data["changed"]
 
 
+def test_backup_root_is_written_and_the_rest_of_the_registry_stays(world: World) -> None:
+    """A new registry gets it, an existing one is changed in this line alone; check mode says so, and the second run has nothing to do."""
+    world.repoman("setup", "--non-interactive", "--backup-root", "/nfs/old")
+    assert 'backup_root = "/nfs/old"' in world.registry.read_text()
+    before = world.write(world.registry, world.registry.read_text() + "# mine\n").read_text()
+    checked = world.repoman("--check", "--diff", "setup", "--backup-root", "/nfs/new").out
+    assert '+backup_root = "/nfs/new"' in checked and world.registry.read_text() == before
+    world.repoman("setup", "--backup-root", "/nfs/new")
+    assert world.registry.read_text() == before.replace("/nfs/old", "/nfs/new")
+    assert not world.repoman("--json", "setup", "--backup-root", "/nfs/new").data["changed"]
+    assert world.refused("setup", "--backup-root", "", code=2)
+
+
 def test_default_profile_without_a_root_disk(ready: World) -> None:
     """setup and status name the command that adds one; a failing ``new`` does, too."""
     ready.incus("profile", "device", "remove", "default", "root")

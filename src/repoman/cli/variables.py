@@ -43,9 +43,9 @@ def no_variables(options: Namespace) -> Variables:
 
 
 def setup_variables(options: Namespace) -> Variables:
-    """Return the variables of ``setup``: none.
+    """Return the variables of ``setup``.
 
-    :raises CliError: the command line has an option of earlier versions.
+    :raises CliError: the command line has an option of earlier versions, or a relative path for another host.
     """
     for key in ("with_llm", "without_llm"):
         if getattr(options, key):
@@ -54,7 +54,18 @@ def setup_variables(options: Namespace) -> Variables:
                 "repoman profile install llm-share",
                 exit_code=USAGE,
             )
-    return {}
+    path = options.backup_root
+    if not path:
+        return {}
+    if not path.startswith(("/", "~")):
+        if options.inventory or options.limit:
+            raise CliError(
+                f"{path} is a path on this host, but -i and -l work on others.",
+                "repoman setup --backup-root DIR   # an absolute path there",
+                exit_code=USAGE,
+            )
+        path = path_in_shell(path)
+    return {"repoman_backup_root": path}
 
 
 def new_variables(options: Namespace) -> Variables:

@@ -68,10 +68,11 @@ def power_verb(words: str, summary: str, about: str) -> Verb:
 VERBS = (
     Verb(
         "setup",
-        "[--non-interactive]",
+        "[--backup-root DIR] [--non-interactive]",
         "prepare this host: the Incus project and the registry",
-        examples=("repoman setup", "repoman setup --check --diff"),
+        examples=("repoman setup", "repoman setup --backup-root /nfs/repos"),
         arguments=(
+            option("--backup-root", metavar="DIR", help="write the directory of the backup to the registry"),
             flag("--non-interactive", help="apply without asking"),
             flag("--with-llm", help=""),
             flag("--without-llm", help=""),

@@ -45,6 +45,10 @@ PLAYBOOKS = [
     ("doctor", Playbook("doctor")),
     ("setup", Playbook("setup")),
     ("setup --non-interactive", Playbook("setup")),
+    ("setup --backup-root /nfs/repos/", Playbook("setup", {"repoman_backup_root": "/nfs/repos/"})),
+    ("setup --backup-root ~/b", Playbook("setup", {"repoman_backup_root": "~/b"})),
+    ("setup --backup-root b", Playbook("setup", {"repoman_backup_root": str(Path.cwd() / "b")})),
+    ("-i hosts setup --backup-root /b", Playbook("setup", {"repoman_backup_root": "/b"}, inventory=("hosts",))),
     ("new isurus", Playbook("new", {"repoman_projects": [{"name": "isurus"}]})),
     (
         "new isurus --repo a/b --image images:x --profile default --profile p --no-backup",
@@ -140,6 +144,11 @@ ERRORS = [
         ["repoman -i hosts list   # shows the names"],
     ),
     ("-l web new a --repo ./b", "./b is a path on this host, but -i and -l work on others.", ["repoman -l web list   # shows the names"]),
+    (
+        "-i hosts setup --backup-root b",
+        "b is a path on this host, but -i and -l work on others.",
+        ["repoman setup --backup-root DIR   # an absolute path there"],
+    ),
     ("setup --with-llm", "setup no longer has --with-llm: profiles are installed separately.", ["repoman profile install llm-share"]),
     (
         "setup --without-llm",

@@ -74,6 +74,8 @@ def test_command_agrees_with_profile_install() -> None:
     assert options["all_profiles"]["description"] == documented(repoman_profile)["all"]["description"]
 
 
-def test_command_setup_takes_no_option_of_the_role() -> None:
-    """All that ``repoman setup`` takes is about asking; what is set up otherwise is set by the role, or in the registry."""
-    assert list(arguments_of("setup")) == ["non_interactive"]
+def test_command_setup_takes_the_backup_root() -> None:
+    """``repoman setup`` takes one value for the registry, that of the role; the others are set in the file, or by the role."""
+    arguments = arguments_of("setup")
+    assert list(arguments) == ["backup_root", "non_interactive"]
+    assert "backup_root" in options_of("setup")
