@@ -56,3 +56,19 @@ def test_killed_while_it_works_on_a_project(ready: World, proxy: RecordingProxy)
         ready.repoman("remove", "one", "--yes")
         removal.go_on.set()
         assert ready.instances() == {} and entries(ready) == []
+
+
+def test_killed_while_it_works_on_several(ready: World, proxy: RecordingProxy) -> None:
+    """The processes of the projects end, too; the next run finishes or replaces what they left."""
+    names = ("one", "two", "three")
+    for name in names:
+        ready.git_repository(name)
+    pause = RequestPause("PUT", "/instances/one/state")
+    killed(ready, proxy, pause, "new", *names, "--image", "busybox")
+    assert "one" not in entries(ready)
+    ready.repoman("new", *names, "--image", "busybox")
+    pause.go_on.set()
+    assert sorted(entries(ready)) == sorted(names)
+    for name, instance in ready.instances().items():
+        assert instance["status"] == "Running" and instance["config"]["user.repoman.state"] == "ready", name
+    assert not ready.repoman("--json", "new", *names).data["changed"]

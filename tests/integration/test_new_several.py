@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
-from proxy import RecordingProxy
+from proxy import RecordingProxy, RequestPause
+from test_provision import entries
+from test_undo import interrupted
 from world import World
 
 
@@ -33,9 +36,28 @@ def test_several_and_all(ready: World, proxy: RecordingProxy) -> None:
     left = ready.repoman("new", "--all")
     assert "==> started isurus" in left.out and list(ready.instances()) == ["isurus"]
     assert left.err.splitlines()[1:] == ["2 repositories have no project; to create containers:", "hint: repoman new galeus lamna"]
-    asked = ready.on_terminal("repoman new --all", "\n")
+    trace = ready.home / "trace"
+    asked = ready.on_terminal(f"REPOMAN_LOG={trace} repoman new --all", "\n")
+    creators = re.findall(r"(?m)^\S+ (\d+) plan: start: create container", trace.read_text())
+    assert len(creators) == 2 and len(set(creators)) == min(2, len(os.sched_getaffinity(0)))  # at the same time, if there are processors
     assert asked.out.count("Create containers for them, too? [Y/n]") == 1 and "3 projects: 2 created, 1 up to date" in asked.out, asked
     assert {name: each["status"] for name, each in ready.instances().items()} == dict.fromkeys(("galeus", "isurus", "lamna"), "Running")
     proxy.clear()
     again = ready.repoman("new", "--all")
     assert "3 projects are up to date" in again.out and again.err == "" and proxy.writes == [] and len(proxy.requests) == 2
+
+
+def test_interrupted(ready: World, proxy: RecordingProxy) -> None:
+    """What is being created is rolled back, what is finished stays, and the same command does the rest."""
+    names = ["one", "two", "three", "four"]
+    for name in names:
+        ready.git_repository(name)
+    hold = RequestPause("PUT", "/instances/one/state")
+    result = interrupted(ready, proxy, hold, *names, image="busybox")
+    assert "were rolled back" in result["msg"]
+    instances = ready.instances()
+    assert "one" not in instances and sorted(entries(ready)) == sorted(instances)
+    assert all(each["status"] == "Running" and each["config"]["user.repoman.state"] == "ready" for each in instances.values())
+    ready.repoman("new", *names, "--image", "busybox")
+    assert sorted(entries(ready)) == sorted(names) == sorted(ready.instances())
+    assert not ready.repoman("--json", "new", *names).data["changed"]

@@ -21,6 +21,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.early_sto
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.missing_profiles import name_all_missing_profiles
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.parallel import apply_in_parallel
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_stop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.present import plan_present
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remove import plan_removal
@@ -54,7 +55,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             name_all_missing_profiles(tasks)
             if not check:
                 with EarlyStop(tasks) if stops else nullcontext():
-                    apply_all(tasks, _show_progress)
+                    (apply_all if stops else apply_in_parallel)(tasks, _show_progress)
     finally:
         progress.clear()
     return _build_result(context, tasks)

@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Work for several jobs at once, in processes that roll back when the run is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError, RunInterruptedError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.process.forks import run_forked
+
+TIMEOUT = 60.0
+
+
+def wait_for(*paths: Path) -> None:
+    """Wait until files exist."""
+    deadline = time.monotonic() + TIMEOUT
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < deadline, paths
+        time.sleep(0.01)
+
+
+def results_of(work: Any, jobs: list[Any], processes: int) -> dict[Any, Any]:
+    """Return what was reported for each job."""
+    results: dict[Any, Any] = {}
+    run_forked(work, jobs, processes, results.__setitem__)
+    return results
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 9])
+def test_results_and_errors(processes: int) -> None:
+    """Each job has a process of its own; an error, or the death of one, is its result, and stops no other."""
+
+    def work(job: str) -> tuple[str, int]:
+        if job == "refused":
+            raise ConflictError("no.", "try again")
+        if job == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job, os.getpid()
+
+    results = results_of(work, ["a", "refused", "killed", "b"], processes)
+    assert results["a"][0] == "a" and results["b"][0] == "b" and len({results["a"][1], results["b"][1], os.getpid()}) == 3
+    assert isinstance(results["refused"], ConflictError) and results["refused"].hints == ["try again"]
+    assert "was killed" in results["killed"].message
+    with pytest.raises(ChildProcessError):  # none is left
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_as_many_at_once_as_asked_for(tmp_path: Path) -> None:
+    """Two wait for each other; the third one starts when one of them has ended."""
+
+    def work(job: str) -> list[str]:
+        others = sorted(os.listdir(tmp_path))
+        (tmp_path / job).touch()
+        if job in "ab":
+            wait_for(tmp_path / "a", tmp_path / "b")
+        return others
+
+    results = results_of(work, ["a", "b", "c"], 2)
+    assert "c" not in results["a"] + results["b"] and {"a", "b"} == set(results["c"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    """What has not ended is rolled back, what has not begun is not begun, and the finished result was reported."""
+
+    def work(job: str) -> str:
+        if job == "done":
+            return job
+        (tmp_path / f"{job}.started").touch()
+        Plan(
+            [Step("make", lambda: (tmp_path / job).touch(), undo=(tmp_path / job).unlink), Step("wait", lambda: time.sleep(TIMEOUT))]
+        ).apply()
+        return job
+
+    results: dict[str, Any] = {}
+
+    def on_result(job: str, result: Any) -> None:
+        results[job] = result
+        if job == "done":
+            wait_for(tmp_path / "b")
+            os.kill(os.getpid(), number)
+
+    jobs = ["done", "b", "c", "d", "e"]
+    with pytest.raises(RunInterruptedError), signals_as_exceptions():
+        run_forked(work, jobs, 2, on_result)
+    assert results["done"] == "done" and isinstance(results["b"], RunInterruptedError) and not {"d", "e"} & set(results)
+    assert not [path.name for path in tmp_path.iterdir() if path.suffix != ".started"]
+
+
+SCRIPT = """
+import os, sys, time
+from ansible_collections.homelab.repoman.plugins.module_utils.process.forks import run_forked
+
+def work(job):
+    open(f"{sys.argv[1]}/{job}", "w").write(str(os.getpid()))
+    time.sleep(60)
+
+run_forked(work, ["a", "b"], 2, print)
+"""
+
+
+def test_killed(tmp_path: Path) -> None:
+    """A run that is killed leaves no process behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, tmp_path], env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    )
+    try:
+        wait_for(tmp_path / "a", tmp_path / "b")
+        deadline = time.monotonic() + TIMEOUT
+        while not all((tmp_path / name).read_text() for name in "ab"):
+            assert time.monotonic() < deadline
+    finally:
+        process.kill()
+        process.wait()
+    pids = [int((tmp_path / name).read_text()) for name in "ab"]
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended may wait for its new parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_error_in_the_parent() -> None:
+    """An error while a result is taken ends the other processes."""
+
+    def work(job: str) -> str:
+        if job == "b":
+            time.sleep(TIMEOUT)
+        return job
+
+    def on_result(job: str, result: Any) -> None:
+        raise RepomanError(f"cannot take {job}.")
+
+    with pytest.raises(RepomanError, match="cannot take a"):
+        run_forked(work, ["a", "b"], 2, on_result)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
