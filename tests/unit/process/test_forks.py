@@ -78,9 +78,7 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
         if job == "done":
             return job
         (tmp_path / f"{job}.started").touch()
-        Plan(
-            [Step("make", lambda: (tmp_path / job).touch(), undo=(tmp_path / job).unlink), Step("wait", lambda: time.sleep(TIMEOUT))]
-        ).apply()
+        Plan([Step("make", (tmp_path / job).touch, undo=(tmp_path / job).unlink), Step("wait", lambda: time.sleep(TIMEOUT))]).apply()
         return job
 
     results: dict[str, Any] = {}
