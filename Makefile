@@ -31,13 +31,16 @@ FISH_COMPLETION := $(SHARE_DIR)/fish/vendor_completions.d/repoman.fish
 MAN_PAGE := $(SHARE_DIR)/man/man1/repoman.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test test-unit test-long test-nfs test-matrix bench lint docs docs-reference deb changelog machine newest venv install uninstall clean
+.PHONY: help demo drill picture test test-unit test-long test-nfs test-matrix bench lint docs docs-reference deb changelog machine newest venv install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: machine ## set everything up and show the main features; KEEP=1 leaves it running
 	@scripts/demo
+
+drill: machine ## destroy a host, and bring everything back from its backup; BACKUP=DIR puts the backup there, DRILL=--elsewhere changes host and user
+	@scripts/drill $(DRILL)
 
 test: machine newest venv ## set everything up and run all tests
 	REPOMAN_SMOKE=1 scripts/dev-incus run -- $(PYTEST)
