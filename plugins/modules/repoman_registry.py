@@ -64,6 +64,11 @@ options:
       follow_mounts:
         description: Include file systems that are mounted inside repositories in backups.
         type: bool
+      stale_after:
+        description:
+          - Age at which C(repoman status) and C(repoman doctor) call a backup too old, such as V(3d) or V(36h).
+          - A number and a unit - C(s), C(m), C(h), C(d) or C(w). V(never) turns it off.
+        type: str
   output:
     description:
       - The key C(output) of the registry's table C([repoman]), which is how much the command C(repoman) prints.
@@ -167,6 +172,7 @@ SPEC = {
                 "exclude": {"type": "list", "elements": "str"},
                 "exclude_caches": {"type": "bool"},
                 "follow_mounts": {"type": "bool"},
+                "stale_after": {"type": "str"},
             },
         },
         "output": {"type": "str", "choices": ["quiet", "normal", "verbose"]},

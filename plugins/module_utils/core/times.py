@@ -6,10 +6,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 """ISO 8601, as in the registry, on the target and in results."""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+"""Seconds in the units of a duration."""
+NEVER = "never"
+CLOCK_TOLERANCE = 600
+"""Seconds by which a time may be in the future before the clock counts as wrong."""
 
 
 def iso_time(when: datetime | float | None = None) -> str:
@@ -30,3 +36,28 @@ def seconds_since(time: str, now: datetime) -> int | None:
     except ValueError:
         return None
     return max(0, int((now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()))
+
+
+def parse_duration(text: str) -> int | None:
+    """Return the seconds of a duration: a number from 1 and a unit (s, m, h, d or w), such as ``3d``; ``None`` for ``never``.
+
+    A number without a unit is refused, because people mean days, and Ansible's module ``find`` takes seconds.
+
+    :raises ValueError: it is something else.
+    """
+    if text == NEVER:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if match is None or not int(match[1]):
+        raise ValueError(text)
+    return int(match[1]) * UNITS[match[2]]
+
+
+def is_in_future(time: str, now: datetime) -> bool:
+    """Return whether a time of the registry is later than the clock allows: the clock went back, or was ahead when the time was written."""
+    try:
+        timestamp = datetime.fromisoformat(time)
+    except ValueError:
+        return False
+    timestamp = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)
+    return (timestamp - now).total_seconds() > CLOCK_TOLERANCE

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     STRING = "string"
     TIME = "UTC time, as a string"
     DIRECTORY = "directory"
+    DURATION = "duration"
     STRINGS = "list of strings"
     BOOLEAN = "boolean"
     CHOICE = "one of"
@@ -61,6 +62,7 @@ class Key:
             return table.choice(self.name, self.choices)
         readers: dict[Kind, Callable[[str, Any], Any]] = {
             Kind.DIRECTORY: table.directory,
+            Kind.DURATION: table.duration,
             Kind.STRINGS: table.strings,
             Kind.BOOLEAN: table.boolean,
         }
@@ -92,6 +94,8 @@ DEFAULTS = (
     Key("exclude", Kind.STRINGS, _DEFAULTS.exclude, f"{_EXCLUDE}, in every repository."),
     Key("exclude_caches", Kind.BOOLEAN, _DEFAULTS.exclude_caches, _EXCLUDE_CACHES),
     Key("follow_mounts", Kind.BOOLEAN, _DEFAULTS.follow_mounts, _FOLLOW_MOUNTS),
+    Key("stale_after", Kind.DURATION, _DEFAULTS.stale_after,
+        "Age at which status and doctor call a backup too old: a number and a unit (s, m, h, d or w), or 'never'."),
 )  # fmt: skip
 PROJECT = (
     Key("name", Kind.STRING, "", "Name of the project and of its container.", default_text="required"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import parse_duration
+
 Data = dict[str, Any]
 SCHEMA = 3
 OUTPUTS = ("quiet", "normal", "verbose")
@@ -17,7 +19,10 @@ OUTPUTS = ("quiet", "normal", "verbose")
 
 @dataclass(frozen=True)
 class Defaults:
-    """Defaults for projects. Paths are as stored: ``~`` is not expanded."""
+    """Defaults for projects. Paths are as stored: ``~`` is not expanded.
+
+    :param stale_after: the age at which a backup is too old, as :func:`parse_duration` takes it.
+    """
 
     repos_root: str = "~/repos"
     backup_root: str = "/nfs/repos"
@@ -28,6 +33,12 @@ class Defaults:
     exclude: tuple[str, ...] = ()
     exclude_caches: bool = False
     follow_mounts: bool = False
+    stale_after: str = "3d"
+
+    @property
+    def stale_seconds(self) -> int | None:
+        """The age in seconds at which a backup is too old; ``None`` if none is."""
+        return parse_duration(self.stale_after)
 
 
 @dataclass(frozen=True)

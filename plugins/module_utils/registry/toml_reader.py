@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import parse_duration
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_syntax import Path, dotted_key, parse_statements
 
 Data = dict[str, Any]
@@ -95,6 +96,15 @@ class Table:
         if value not in choices:
             raise self.error(key, f"{self._key_name(key)} must be one of {', '.join(choices)}")
         return value
+
+    def duration(self, key: str, default: str) -> str:
+        """Return a duration as written, or ``default`` if the key is missing; see :func:`parse_duration`."""
+        value = self.data.get(key, default)
+        try:
+            parse_duration(value)
+        except (TypeError, ValueError):
+            raise self.error(key, f"{self._key_name(key)} must be a number and a unit (s, m, h, d or w), such as '3d', or 'never'") from None
+        return str(value)
 
     def scalars(self) -> dict[str, str]:
         """Return all values as the strings that Incus uses."""

@@ -25,6 +25,8 @@ CASES = {
         f"defaults: {{profiles: {DATES}}}",
         "defaults: {default_image: 2026-01-01, logdir: 5, exclude_caches: 'yes', follow_mounts: off}",
         "defaults: {profiles: {2026-01-01: x}}",
+        "defaults: {stale_after: 3}",
+        "defaults: {stale_after: 36h}",
         "defaults: {2026-01-01: x}",
         "defaults: {default_image: VAULT, profiles: [VAULT, x]}",
         "host: {lan_ip: VAULT}",

@@ -165,6 +165,10 @@ MALFORMED = {
     "repos_root relative": (HEAD + '[defaults]\nrepos_root = "repos"\n', 4),
     "backup_root empty": (HEAD + '[defaults]\nbackup_root = ""\n', 4),
     "logdir of another user": (HEAD + '[defaults]\nlogdir = "~other"\n', 4),
+    "stale_after without a unit": (HEAD + '[defaults]\nstale_after = "3"\n', 4),
+    "stale_after of nothing": (HEAD + '[defaults]\nstale_after = "0d"\n', 4),
+    "stale_after number": (HEAD + "[defaults]\nstale_after = 3\n", 4),
+    "stale_after true": (HEAD + "[defaults]\nstale_after = true\n", 4),
     "incus_project": (HEAD + "[defaults]\nincus_project = {}\n", 4),
     "default_image": (HEAD + "[defaults]\ndefault_image = 1.5\n", 4),
     "profiles text": (HEAD + '[defaults]\nprofiles = "default"\n', 4),
@@ -200,6 +204,16 @@ def test_a_malformed_registry_is_named_with_its_line_and_left_alone(text: str, l
         assert error.hints
     assert read(path) == text
     assert [name for name in os.listdir(os.path.dirname(path)) if not name.endswith(".lock")] == ["repoman.toml"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 259200), ('stale_after = "36h"', 129600), ('stale_after = "never"', None)])
+def test_age_at_which_a_backup_is_too_old(text: str, seconds: int | None) -> None:
+    """Three days by default; a wrong one has an error with an example."""
+    assert parse(f"{HEAD}[defaults]\n{text}\n", "/r").defaults.stale_seconds == seconds
+    with pytest.raises(NotFoundError) as caught:
+        parse(f"{HEAD}[defaults]\nstale_after = 3\n", "/r")
+    message = "/r, line 4: [defaults].stale_after must be a number and a unit (s, m, h, d or w), such as '3d', or 'never'."
+    assert caught.value.message == message
 
 
 def test_the_line_is_that_of_the_project_at_fault() -> None:
