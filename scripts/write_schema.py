@@ -62,9 +62,10 @@ def plain(description: str | list[str]) -> str:
 
 
 def schema_of(value: dict[str, Any], is_nested: bool = False) -> dict[str, Any]:
-    """Return the schema of a documented value. Nested values may be null if they are not known."""
-    name = TYPES[value["type"]]
-    schema: dict[str, Any] = {"type": [name, "null"] if is_nested else name, "description": plain(value["description"])}
+    """Return the schema of a documented value. Nested values may be null if they are not known, others if it says so."""
+    name, description = TYPES[value["type"]], plain(value["description"])
+    is_nullable = is_nested or " or null" in description
+    schema: dict[str, Any] = {"type": [name, "null"] if is_nullable else name, "description": description}
     contents = {key: schema_of(item, is_nested=True) for key, item in (value.get("contains") or {}).items()}
     if name == "array":
         items: dict[str, Any] = {"type": TYPES[value["elements"]]}

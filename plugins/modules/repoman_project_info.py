@@ -58,11 +58,11 @@ EXAMPLES = r"""
     status: true
   register: page
 
-- name: Fail if a project was not backed up for two days, or never
+- name: Fail if a project, or a directory without a project, was not backed up for stale_after, or never
   ansible.builtin.assert:
     that:
-      - page.projects | selectattr("backup") | selectattr("sync_age", "none") | length == 0
-      - page.projects | selectattr("backup") | rejectattr("sync_age", "none") | selectattr("sync_age", "gt", 172800) | length == 0
+      - page.host.backup.state == "ready"
+      - (page.projects + page.host.directories) | selectattr("sync_state", "in", ["old", "never", "future"]) | length == 0
 """
 
 RETURN = r"""
@@ -155,10 +155,17 @@ projects:
       type: str
       sample: ""
     sync_age:
-      description: Seconds since the last successful backup, or null.
+      description: Seconds since the last successful backup, or null. It is 0 if the time is in the future.
       returned: always
       type: int
       sample: 86400
+    sync_state:
+      description:
+        - V(ok), V(old) if the last backup is older than RV(stale_after), V(never) if there is none (both not if RV(stale_after) is null), or
+          V(future) if its time is in the future because the clock is or was wrong; empty if the project is not backed up.
+      returned: always
+      type: str
+      sample: ok
     backup:
       description: Whether C(repoman sync) backs up the repository.
       returned: always
@@ -280,8 +287,10 @@ projects:
 host:
   description:
     - State of the host. C(lan_ip.matches) is null if one of the two addresses is unknown, C(lan_ip.interface) empty if none was detected.
-    - C(skipped_mounts) are all file systems inside repositories that backups leave out.
-    - C(unverified) are all repositories that the last backup mirrored but could not verify.
+    - C(backup) is the target and the newest backup of anything. C(backup.state) is V(ready), V(missing), V(unmarked), V(foreign),
+      V(unreadable) or V(unreachable). C(directories) are what C(repoman sync) backs up in C(repos_root) without a project - directories, and
+      the loose files. In both, C(last_sync), C(sync_age) and C(sync_state) are as for a project.
+    - C(skipped_mounts) are all file systems inside repositories that backups leave out, C(unverified) all repositories that the last one could not verify.
   returned: with O(status)
   type: dict
   sample:
@@ -290,9 +299,15 @@ host:
     registry: /home/alice/.config/repoman/repoman.toml
     lan_ip: {registry: 192.0.2.10, detected: 192.0.2.10, interface: br0, matches: true}
     library: {profiles: 3, installed: 3, drift: [], errors: []}
-    backup: {path: /nfs/repos, state: ready, detail: "", free: 1099511627776}
+    backup: {path: /nfs/repos, state: ready, detail: "", free: 1099511627776, last_sync: "2026-04-28T14:48:00Z", sync_age: 720, sync_state: ok}
+    directories: [{name: notes, last_sync: "2026-04-28T14:48:00Z", sync_age: 720, sync_state: ok}]
     skipped_mounts: []
     unverified: []
+stale_after:
+  description: Age in seconds at which a backup is too old, the key C(stale_after) of the registry, or null for V(never).
+  returned: success
+  type: int
+  sample: 259200
 time:
   description: UTC time of this information, ISO 8601.
   returned: with O(status)
@@ -352,9 +367,6 @@ SPEC = {
     }
 }
 
-UNKNOWN_BACKUP = {"path": "", "state": "missing", "detail": "", "free": 0}
-"""The state of a backup whose directory is not known."""
-
 
 def predict(params: dict[str, Any]) -> dict[str, Any]:
     """Return the result on a host that has no account, library, registry or Incus yet."""
@@ -362,10 +374,9 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
 
     result = predict_info(params)
     if params["status"]:
-        from ansible_collections.homelab.repoman.plugins.module_utils.backup.left_out import NOTHING
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.status import add_unknown
 
-        result["host"] |= {"backup": UNKNOWN_BACKUP, "skipped_mounts": [], "unverified": []}
-        result["projects"] = [project | {"left_out": NOTHING} for project in result["projects"]]
+        add_unknown(result)
     return result
 
 
@@ -375,16 +386,13 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     context = load_context(params, check and params["predict"])
     if not params["status"]:
         return status.run(context, params)
-    # only needed here: "list" starts faster without them
-    from ansible_collections.homelab.repoman.plugins.module_utils.backup import left_out
-    from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import target_state
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.status import BackupStatus  # "list" starts faster without it
 
-    account, registry = context.account, context.registry
+    backup = BackupStatus(context.account, context.registry_path, context.registry)
     with ThreadPoolExecutor() as pool:  # a target that does not answer costs seconds
-        target = pool.submit(target_state, account.expand(registry.defaults.backup_root), account)
+        target = pool.submit(backup.read_target)
         result = status.run(context, params)
-    result["host"]["backup"] = target.result()
-    left_out.add_to_status(result, account, context.registry_path, registry)
+    backup.add_to(result, target.result())
     return result
 
 

@@ -114,6 +114,11 @@ class BackupContext:
         return paths
 
     @cached_property
+    def excluded(self) -> dict[str, str]:
+        """The directories that are not backed up, each with the project that fills it and has ``backup = false``."""
+        return {path: name for name, path in self.paths.items() if not self.projects[name].backup and path and "/" not in path}
+
+    @cached_property
     def repositories(self) -> dict[str, str]:
         """The projects' repositories as absolute paths, links not resolved."""
         configured = {name: project.repo for name, project in self.projects.items()}

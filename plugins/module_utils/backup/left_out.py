@@ -40,6 +40,8 @@ def read(account: Account, path: str, registry: Registry) -> tuple[list[str], di
     :param path: path of the registry.
     """
     context = BackupContext(account, path, registry)
+    if hung_mount(context.roots.repos_root):
+        return [], {}, []
     last_run = _last_run(context)
     mounts: dict[str, list[str]] = {}
     unverified: dict[str, list[dict[str, str]]] = {}

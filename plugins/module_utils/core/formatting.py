@@ -17,8 +17,9 @@ BEFORE_PATH = r"(?<![^\s(,])"
 
 
 def plural(number: int, noun: str = "file") -> str:
-    """Return a number of things, such as ``1 file`` or ``2 files``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """Return a number of things, such as ``1 file`` or ``2 files``, ``1 repository`` or ``2 repositories``."""
+    nouns = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number} {noun if number == 1 else nouns}"
 
 
 def first_of(texts: Sequence[str], most: int) -> str:

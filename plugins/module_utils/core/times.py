@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from enum import StrEnum
 
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 """ISO 8601, as in the registry, on the target and in results."""
@@ -16,6 +17,17 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 NEVER = "never"
 CLOCK_TOLERANCE = 600
 """Seconds by which a time may be in the future before the clock counts as wrong."""
+
+
+class SyncState(StrEnum):
+    """How recent a backup is. Results have the ``value``."""
+
+    OK = "ok"
+    OLD = "old"
+    NEVER = "never"
+    """There is none."""
+    FUTURE = "future"
+    """It is dated in the future: the clock went back, or was ahead when it was made."""
 
 
 def iso_time(when: datetime | float | None = None) -> str:
@@ -61,3 +73,19 @@ def is_in_future(time: str, now: datetime) -> bool:
         return False
     timestamp = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)
     return (timestamp - now).total_seconds() > CLOCK_TOLERANCE
+
+
+def sync_state(time: str, now: datetime, stale_after: int | None) -> SyncState:
+    """Return how recent a backup is.
+
+    :param time: of the last one, ISO 8601; empty if there was none.
+    :param stale_after: seconds after which it is old; ``None`` if neither an old nor a missing one matters.
+    """
+    if is_in_future(time, now):
+        return SyncState.FUTURE
+    if stale_after is None:
+        return SyncState.OK
+    age = seconds_since(time, now)
+    if age is None:
+        return SyncState.NEVER
+    return SyncState.OLD if age > stale_after else SyncState.OK

@@ -56,9 +56,10 @@ def predict_info(params: dict[str, Any]) -> dict[str, Any]:
     context = predicted_context(params)
     names = params["names"] or sorted(context.registry.projects)
     summaries = [project_summary(context, name, None) | {"stale_mount": False} for name in names]
+    common = {"changed": False, "account": vars(context.account), "stale_after": context.registry.defaults.stale_seconds}
     if not params["status"]:
         summaries = [summary | {"vcs": None} for summary in summaries] if params["vcs"] else summaries
-        return {"changed": False, "projects": summaries, "account": vars(context.account), "socket": context.client.path}
+        return common | {"projects": summaries, "socket": context.client.path}
     host = {
         "incus_version": "",
         "incus_project": context.incus_project,
@@ -67,13 +68,7 @@ def predict_info(params: dict[str, Any]) -> dict[str, Any]:
         "library": {"profiles": 0, "installed": 0, "drift": [], "errors": []},
     }
     projects = [summary | _details(context, summary["name"]) for summary in summaries]
-    return {
-        "changed": False,
-        "host": host,
-        "projects": projects,
-        "time": iso_time(datetime.now(timezone.utc)),
-        "account": vars(context.account),
-    }
+    return common | {"host": host, "projects": projects, "time": iso_time(datetime.now(timezone.utc))}
 
 
 def predicted_context(params: dict[str, Any]) -> RunContext:

@@ -91,7 +91,7 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
     own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
     stale = stale_mounts(context.client.path, context.incus_project, own)
     summaries = [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]
-    account = {"changed": False, "account": vars(context.account)}
+    account = {"changed": False, "account": vars(context.account), "stale_after": context.registry.defaults.stale_seconds}
     if params["status"]:
         return account | _status(context, summaries, all_instances, params)
     if params["vcs"]:

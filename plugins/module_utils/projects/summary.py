@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since, sync_state
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
@@ -43,6 +43,7 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
     if instance:
         path = _mounted_path(context, instance, path)
     error: RepomanError | None = owned.error if owned else None
+    last_sync, now = entry.last_sync if entry else "", datetime.now(timezone.utc)
     hung = hung_mount(path)
     if hung and error is None:
         error = hung_mount_error(path, hung)
@@ -61,8 +62,9 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
         "image": made_from(instance, entry.image if entry else "") if instance else settings.image,
         "profiles": list(instance["profiles"] if instance else settings.profiles),
         "created": entry.created if entry else "",
-        "last_sync": entry.last_sync if entry else "",
-        "sync_age": seconds_since(entry.last_sync if entry else "", datetime.now(timezone.utc)),
+        "last_sync": last_sync,
+        "sync_age": seconds_since(last_sync, now),
+        "sync_state": sync_state(last_sync, now, context.registry.defaults.stale_seconds).value if settings.backup else "",
         "backup": settings.backup,
         "incus_project": context.incus_project,
         "environment": environment_names((instance or {}).get("expanded_config") or {}),

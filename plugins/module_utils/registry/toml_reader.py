@@ -103,7 +103,9 @@ class Table:
         try:
             parse_duration(value)
         except (TypeError, ValueError):
-            raise self.error(key, f"{self._key_name(key)} must be a number and a unit (s, m, h, d or w), such as '3d', or 'never'") from None
+            raise self.error(
+                key, f"{self._key_name(key)} must be a number and a unit (s, m, h, d or w), such as '3d', or 'never'"
+            ) from None
         return str(value)
 
     def scalars(self) -> dict[str, str]:

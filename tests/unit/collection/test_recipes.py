@@ -98,9 +98,10 @@ def test_a_failure_is_shown_with_its_hints(tmp_path: Path, daemon: Daemon) -> No
 
 
 STATES: list[tuple[str, int, str, list[dict[str, Any]], bool]] = [
-    ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": False, "sync_age": None}], False),
-    ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": True, "sync_age": 200000}], True),
-    ("repoman_project_info", -1, "page", [{"backup": True, "sync_age": 5}, {"backup": True, "sync_age": None}], True),
+    *(
+        ("repoman_project_info", -1, "page", [{"sync_state": state} for state in ("ok", "", *more)], bool(more))
+        for more in ((), ("old",), ("never",), ("future",))
+    ),
     ("repoman_profile_info", -1, "library", [{"drift": False, "error": ""}], False),
     ("repoman_profile_info", -1, "library", [{"drift": False, "error": ""}, {"drift": True, "error": ""}], True),
     ("repoman_profile_info", -1, "library", [{"drift": False, "error": "it cannot be read"}], True),
@@ -113,7 +114,8 @@ def asserted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     tasks = []
     for module, assertion, registered, profiles, _fails in STATES:
         key = "projects" if "project" in module else "profiles"
-        tasks.append(examples(module)[assertion] | {"vars": {registered: {key: profiles}}})
+        host = {"backup": {"state": "ready"}, "directories": profiles[-1:]}
+        tasks.append(examples(module)[assertion] | {"vars": {registered: {key: profiles, "host": host}}})
     return results_of(tmp_path_factory.mktemp("asserted"), tasks)
 
 

@@ -86,7 +86,7 @@ def make_plan(run: SyncContext) -> SyncPlan:
     return SyncPlan(
         selected,
         busy,
-        selection.excluded,
+        selection.backup.excluded,
         restores,
         Initialization(run) if run.target_state.is_new else None,
         Expiry(run, past.expired(clock, keep_days)),

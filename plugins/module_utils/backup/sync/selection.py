@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
@@ -74,27 +73,17 @@ class UnitSelection:
     def _names(self, available: list[str]) -> list[str]:
         """Return the names of the units to work on, each once."""
         if not self.run.options.names:
-            return [name for name in available if name not in self.excluded]
+            return [name for name in available if name not in self.backup.excluded]
         names = []
         for name in self.run.options.names:
             directory = self.backup.resolve_directory(name, available)
-            if directory in self.excluded:
+            if directory in self.backup.excluded:
                 raise ConflictError(
-                    f"{self.excluded[directory]!r} has backup = false, so {directory} is not backed up.",
-                    f"change it in {self.backup.path}, or in {override_path(self.backup.path, self.excluded[directory])}",
+                    f"{self.backup.excluded[directory]!r} has backup = false, so {directory} is not backed up.",
+                    f"change it in {self.backup.path}, or in {override_path(self.backup.path, self.backup.excluded[directory])}",
                 )
             names.append(directory)
         return list(dict.fromkeys(names))
-
-    @cached_property
-    def excluded(self) -> dict[str, str]:
-        """The directories that are not backed up, each with the project that fills it and has ``backup = false``."""
-        paths = self.backup.paths
-        return {
-            paths[name]: name
-            for name, project in self.backup.projects.items()
-            if not project.backup and paths[name] and "/" not in paths[name]
-        }
 
     def _ignored_backup_settings(self, names: Iterable[str]) -> list[str]:
         """Return warnings of projects whose ``backup`` cannot be followed, because a directory is backed up or left out as a whole."""
@@ -104,8 +93,8 @@ class UnitSelection:
             directory = self.backup.project_directory(name)
             if not project.backup and directory in units:
                 warnings.append(f"backup = false of {name!r} cannot be honoured: {directory} is backed up as one.")
-            elif project.backup and directory in self.excluded and not self.run.options.names:
+            elif project.backup and directory in self.backup.excluded and not self.run.options.names:
                 warnings.append(
-                    f"{name!r} is not backed up: {self.excluded[directory]!r} has backup = false, and {directory} is left out as one."
+                    f"{name!r} is not backed up: {self.backup.excluded[directory]!r} has backup = false, and {directory} is left out as one."
                 )
         return warnings

@@ -20,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.machine impor
 
 WRITTEN_SECONDS = 600.0
 """Seconds after which written data is on the disk; kernels take half a minute."""
+RECORDS = "stamps.json"
 MAX_RECORDS_BYTES = 32 << 20
 
 
@@ -56,7 +57,7 @@ class MirrorRecords:
 def read_records(target: Target) -> MirrorRecords:
     """Return the target's records; empty if they cannot be read, so that everything is compared."""
     try:
-        data = read_json(target.internal_path("stamps.json"), MAX_RECORDS_BYTES)
+        data = read_json(target.internal_path(RECORDS), MAX_RECORDS_BYTES)
         units = {
             str(unit): MirrorRecord(
                 str(record["digest"]), float(record["full"]), float(record.get("time", 0)), str(record.get("session", ""))
@@ -76,7 +77,7 @@ def write_records(target: Target, records: MirrorRecords, owner: Account) -> Non
         for unit, record in sorted(records.units.items())
     }
     data = {"run": records.run, "clock": records.clock.data(), "units": units}
-    write_atomic(str(target.internal_path("stamps.json")), json.dumps(data, indent=1) + "\n", owner)
+    write_atomic(str(target.internal_path(RECORDS)), json.dumps(data, indent=1) + "\n", owner)
 
 
 def mount_session(target: Target) -> str:

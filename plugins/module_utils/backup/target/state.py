@@ -10,11 +10,14 @@ import errno
 import os
 import socket
 import tomllib
+from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import MAX_LOCK_BYTES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import MAX_MARKER_BYTES, marker_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import MAX_RECORDS_BYTES, RECORDS
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
@@ -52,6 +55,23 @@ print(json.dumps([text, problem]))
 """Prints the text of the lock file of a backup target, empty without one, and why it cannot be read."""
 
 
+RUN_SCRIPT = """
+import json, os, sys
+path, max_bytes = sys.argv[1:]
+run, times = 0.0, {}
+try:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8", errors="replace") as file:
+        data = json.loads(file.read(int(max_bytes)))
+    run = float(data["run"])
+    times = {name: float(record.get("time") or run) for name, record in data["units"].items() if record["digest"]}
+except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    pass
+print(json.dumps(times if run else {}))
+"""
+"""Prints when each mirror of a backup target was last made complete, as a UNIX time, according to its records. They have the time of
+the last run; for mirrors that this run did not change, nothing later is known."""
+
+
 def target_state(path: str, account: Account) -> dict[str, Any]:
     """Return the state of the backup target at ``path``.
 
@@ -86,6 +106,21 @@ def read_lock(path: str, account: Account) -> str:
     if problem:
         raise CommandError(problem)
     return str(text)
+
+
+def read_sync_times(root: str, account: Account) -> dict[str, str]:
+    """Return when each unit was last backed up, ISO 8601, from the records on the backup target at ``root``.
+
+    It is empty if they cannot be read, or if the target does not answer in time.
+    """
+    times: dict[str, str] = {}
+    with suppress(CommandError):
+        for name, seconds in run_python(
+            account, RUN_SCRIPT, os.path.join(root, INTERNAL_DIRECTORY, RECORDS), str(MAX_RECORDS_BYTES)
+        ).items():
+            with suppress(ValueError, OverflowError, OSError):
+                times[name] = iso_time(seconds)
+    return times
 
 
 def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
