@@ -83,6 +83,11 @@ summary:
   returned: success
   type: dict
   sample: {ok: 17, warn: 1, fail: 0}
+stale_after:
+  description: Age in seconds at which a backup is too old, the key C(stale_after) of the registry, or null for V(never).
+  returned: if the registry can be read
+  type: int
+  sample: 259200
 msg:
   description: The error, in one sentence.
   returned: failure

@@ -8,32 +8,31 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import LockHolder, describe_process
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import marker_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import lock_path, read_lock
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState, seconds_since
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check import Check, Outcome, fail, listing, ok, warn
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
+from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import SERVED_MOUNTS, hung_mount, hung_mount_error
 from ansible_collections.homelab.repoman.plugins.module_utils.host.locks import held_locks, is_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 
-OLD_SECONDS = 2 * 86400
-"""An older backup is reported."""
+NOTHING = "there is nothing to back up"
+CLOCK_HINTS = ("timedatectl   # is the clock right?", "repoman sync   # if it is: the next backup has the right time")
 FIRST_BACKUP = "repoman sync --init   # for the first backup"
 
 
 def check_target(context: DoctorContext) -> Outcome:
     """Check that the backup target is there, and belongs to this host and user."""
     target = context.target
-    if target["state"] in ("missing", "unmarked") and not _projects_with_backup(context):
-        return ok("no backup target is needed: the registry has no project to back up")
+    if target["state"] in ("missing", "unmarked") and not _last_backups(context):
+        return ok(f"no backup target is needed: {NOTHING}")
     path, state, shown = target["path"], target["state"], context.short(target["path"])
     if state == "ready":
         return ok(f"backup target {shown}, {format_bytes(target['free'])} free")
@@ -60,24 +59,33 @@ def check_target(context: DoctorContext) -> Outcome:
 
 
 def check_age(context: DoctorContext) -> Outcome:
-    """Check that each project was backed up not long ago."""
-    now, projects = datetime.now(timezone.utc), context.registry.projects
-    ages = {name: seconds_since(projects[name].last_sync, now) for name in _projects_with_backup(context)}
-    never = [name for name, age in ages.items() if age is None]
-    known = {name: age for name, age in ages.items() if age is not None}
-    old = sorted((name for name, age in known.items() if age > OLD_SECONDS), key=lambda name: -known[name])
+    """Check that each project and directory was backed up not long ago, and that the times are not in the future."""
+    times, backups = context.backup_times, _last_backups(context)
+    ages = [(name, seconds_since(time, times.now) or 0, times.state(time)) for name, time in backups]
+    future = [name for name, _age, state in ages if state is SyncState.FUTURE]
+    never = [name for name, _age, state in ages if state is SyncState.NEVER]
+    old = sorted(((age, name) for name, age, state in ages if state is SyncState.OLD), reverse=True)
     parts = [f"no backup yet of {listing(never)}"] if never else []
-    parts += [f"no backup {listing(f'of {name} for {format_duration(known[name])}' for name in old)}"] if old else []
+    parts += [f"no backup {listing(f'of {name} for {format_duration(age)}' for age, name in old)}"] if old else []
+    if not parts and times.state(times.newest) is SyncState.OLD:
+        parts = [f"the last backup was {format_age(seconds_since(times.newest, times.now) or 0)}"]
+    if future:
+        return warn("; ".join([f"the last backup of {listing(future)} is in the future", *parts]), *CLOCK_HINTS)
     if parts:
         return warn("; ".join(parts), _backup_hint(context))
-    if not known:
-        return ok("the registry has no project to back up")
-    return ok(f"{plural(len(known), 'project')} backed up, the oldest {format_duration(max(known.values()))} ago")
+    if not backups:
+        return ok(NOTHING)
+    if context.registry.defaults.stale_seconds is None:
+        return ok("the age of backups is not checked: stale_after is 'never'")
+    noun = "repository" if times.other_directories else "project"
+    return ok(f"{plural(len(ages), noun)} backed up, the oldest {format_age(max(age for _name, age, _state in ages))}")
 
 
-def _projects_with_backup(context: DoctorContext) -> list[str]:
-    settings = BackupContext(context.account, context.registry_path, context.registry).projects
-    return [name for name in context.registry.projects if settings[name].backup]
+def _last_backups(context: DoctorContext) -> list[tuple[str, str]]:
+    """Return name and time of the last backup of each project that is backed up, and of each other directory that ``sync`` backs up."""
+    times = context.backup_times
+    projects = [(name, times.of_project(name)) for name, project in times.backup.projects.items() if project.backup]
+    return [*projects, *((escape_path(os.fsencode(name)), time) for name, time in times.other_directories.items())]
 
 
 def _was_used(context: DoctorContext) -> bool:

@@ -10,10 +10,13 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from enum import Enum
 from functools import cached_property
 from typing import Any, TypeVar
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.staleness import BackupTimes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import target_state
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
@@ -240,6 +243,12 @@ class DoctorContext:
     def target(self) -> dict[str, Any]:
         """The state of the backup target, as ``status`` shows it."""
         return target_state(self.account.expand(self.registry.defaults.backup_root), self.account)
+
+    @cached_property
+    def backup_times(self) -> BackupTimes:
+        """When everything was last backed up."""
+        backup = BackupContext(self.account, self.registry_path, self.registry)
+        return BackupTimes(backup, self.target, datetime.now(timezone.utc))
 
     # Profiles and projects
 

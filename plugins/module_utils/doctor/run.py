@@ -28,5 +28,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises NotFoundError: the account does not exist.
     """
-    results = run_checks(CHECKS, DoctorContext.of(params))
-    return {"changed": False, "checks": results, "summary": summary(results)}
+    context = DoctorContext.of(params)
+    results = run_checks(CHECKS, context)
+    registry = context.registry_or_none
+    known = {"stale_after": registry.defaults.stale_seconds} if registry else {}
+    return {"changed": False, "checks": results, "summary": summary(results)} | known

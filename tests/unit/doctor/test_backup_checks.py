@@ -24,6 +24,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.doctor.check impor
 from ansible_collections.homelab.repoman.plugins.module_utils.doctor.context import DoctorContext
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process import python_probe
+from ansible_collections.homelab.repoman.plugins.module_utils.registry import sync_times
 
 MakeContext = Callable[..., DoctorContext]
 
@@ -127,16 +128,41 @@ def test_age(make_context: MakeContext, marked: Path) -> None:
     assert stale.hints == ("repoman sync",)
     assert check_age(make_context(registry(marked))).message == "no backup yet of demo"
     none = make_context(registry(Path("/nonexistent"), "", "backup = false\n"))
-    assert check_age(none).message == "the registry has no project to back up"
+    assert check_age(none).message == "there is nothing to back up"
     assert (check_target(none).status, check_target(none).message) == (
         Status.OK,
-        "no backup target is needed: the registry has no project to back up",
+        "no backup target is needed: there is nothing to back up",
     )
     context = make_context(registry(marked))
     override = Path(context.registry_path).parent / "repos.d/demo.toml"
     override.parent.mkdir()
     override.write_text("backup = false\n", encoding="utf-8")
-    assert check_age(context).message == "the registry has no project to back up"
+    assert check_age(context).message == "there is nothing to back up"
+
+
+def test_age_of_directories(make_context: MakeContext, marked: Path, me: Account) -> None:
+    """Directories without a project count, too, and need a target."""
+    (Path(me.home) / "repos/attic").mkdir(parents=True)
+    text = f'[defaults]\nbackup_root = "{marked}"\n'
+    outcome = check_age(make_context(text))
+    assert (outcome.status, outcome.message, outcome.hints) == (Status.WARN, "no backup yet of attic", ("repoman sync",))
+    assert check_target(make_context(text.replace("backup_root", "logdir"))).status == Status.WARN
+    now = datetime.now(timezone.utc)
+    for days, message in ((1, "1 repository backed up, the oldest 1 day ago"), (5, "no backup of attic for 5 days")):
+        sync_times.write(f"{me.home}/.local/state/repoman", str(marked), ["attic"], iso_time(now - timedelta(days=days)), me)
+        assert check_age(make_context(text)).message == message
+    assert check_age(make_context(f'{text}stale_after = "1w"\n')).status == Status.OK
+    off = check_age(make_context(f'{text}stale_after = "never"\n'))
+    assert (off.status, off.message) == (Status.OK, "the age of backups is not checked: stale_after is 'never'")
+    (Path(me.home) / "repos/attic").rmdir()
+    assert check_age(make_context(text)).message == "the last backup was 5 days ago"
+
+
+def test_backup_in_the_future(make_context: MakeContext, marked: Path) -> None:
+    """It is not called recent; the hints tell a wrong clock from one that was wrong."""
+    outcome = check_age(make_context(registry(marked, "2126-01-01T00:00:00Z", '[[project]]\nname = "b"\n')))
+    assert (outcome.status, outcome.message) == (Status.WARN, "the last backup of demo is in the future; no backup yet of b")
+    assert outcome.hints == ("timedatectl   # is the clock right?", "repoman sync   # if it is: the next backup has the right time")
 
 
 @pytest.mark.parametrize(
