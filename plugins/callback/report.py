@@ -46,6 +46,17 @@ options:
     ini:
       - section: repoman
         key: details
+  strict:
+    description:
+      - For the verb C(status), let the command exit with 1 if something needs attention.
+      - V(all) counts everything that the overview counts. V(projects) counts of the host only the backup target and the newest backup.
+    type: str
+    choices: [all, projects]
+    env:
+      - name: REPOMAN_STRICT
+    ini:
+      - section: repoman
+        key: strict
   output:
     description:
       - How much to print. Without it, the key C(output) of the registry's table C([repoman]) on each host decides.
@@ -246,6 +257,7 @@ class CallbackModule(CallbackBase):
             details=self.get_option("details"),
             width=output_width(sys.stdout),
             output=output if output in OUTPUTS else QUIET,
+            strict=self.get_option("strict") or "",
         )
 
     def _report_foreign_task(self, word: str, result: Any, suffix: str = "") -> None:

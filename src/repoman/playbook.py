@@ -72,6 +72,7 @@ class Playbook:
     :param limit: pattern of hosts to work on.
     :param forks: number of hosts to work on at once; 0 for ansible's default.
     :param details: report all of each project instead of an overview.
+    :param strict: ``all`` or ``projects``: exit with 1 if something needs attention; see the option of the callback plugin.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Playbook:
     limit: str = ""
     forks: int = 0
     details: bool = False
+    strict: str = ""
 
     @property
     def verb(self) -> str:
@@ -126,6 +128,7 @@ class Playbook:
         """
         variables = QUIET_ENV | {"REPOMAN_FORMAT": "json" if self.json else "text", "REPOMAN_BRIEF": str(int(brief))}
         variables |= {"REPOMAN_DETAILS": "1"} if self.details else {}
+        variables |= {"REPOMAN_STRICT": self.strict} if self.strict else {}
         if self.quiet:
             variables |= {"REPOMAN_OUTPUT": "quiet", "ANSIBLE_VERBOSITY": "0"}
         if self.is_local:

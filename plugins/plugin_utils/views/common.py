@@ -27,6 +27,10 @@ QUIET, NORMAL, VERBOSE = OUTPUTS
 """How much is printed: what was done and what failed; also what is unchanged; also the steps."""
 
 
+STRICT = (STRICT_ALL, STRICT_PROJECTS) = ("all", "projects")
+"""What makes ``status --strict`` exit with 1: everything that needs attention, or of the host only the backup."""
+
+
 @dataclass(frozen=True)
 class Rendered:
     """Output for a result.
@@ -52,6 +56,7 @@ class Mode:
     :param details: show all of each project, not an overview.
     :param width: columns that a line may take.
     :param output: one of :data:`OUTPUTS`.
+    :param strict: one of :data:`STRICT`, or empty: what needs attention does not change the exit code.
     """
 
     check: bool = False
@@ -60,6 +65,7 @@ class Mode:
     details: bool = False
     width: int = STANDARD_WIDTH
     output: str = QUIET
+    strict: str = ""
 
     @property
     def shows_unchanged(self) -> bool:

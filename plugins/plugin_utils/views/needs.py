@@ -5,27 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, auto
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import (
     escape_control_characters,
+    format_age,
     format_duration,
     plural,
     shorten,
     shorten_home,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, STANDARD_WIDTH, Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import FOREIGN, NOTES, RENAMED
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import work_text
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import HostStatus, LeftOut, ProjectStatus, StatusResult
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+    BackupStatus,
+    DirectoryStatus,
+    HostStatus,
+    LeftOut,
+    ProjectStatus,
+    StatusResult,
+)
 
-STALE_AFTER = 3 * 86400
-"""Seconds after which a backup is too old."""
 MAX_BACKUP_LINES = 3
-"""Projects without a recent backup that have a line each; more share one."""
+"""Projects and directories without a recent backup that have a line each; more share one."""
 MAX_WHO, MIN_WHAT, MAX_COMMAND = 20, 24, 40
 """Columns of a table of needs."""
 
@@ -50,6 +57,8 @@ class Urgency(IntEnum):
     """Changes that are not committed or pushed: shown last, without a command, and not counted."""
 
 
+BACKUP = "backup"
+"""``who`` of needs about the whole backup."""
 NOT_COUNTED = (Urgency.BACKUP_PARTIAL, Urgency.WORK)
 
 
@@ -61,7 +70,7 @@ class Need:
     :param what: what is wrong.
     :param command: fixes it, or shows more; empty if there is nothing to fix.
     :param names: the projects, if ``who`` is their number.
-    :param is_host: ``who`` is a part of the host, not a project.
+    :param is_host: ``who`` is a part of the host, or a directory, not a project.
     """
 
     urgency: Urgency
@@ -82,6 +91,18 @@ def all_needs(result: StatusResult, home: str) -> list[Need]:
     for project in result["projects"]:
         needs += _project_needs(project, renamed.get(project["name"], ""), home)
     return sorted(needs, key=lambda need: need.urgency)
+
+
+def is_attention_needed(result: StatusResult, home: str, only_projects: bool) -> bool:
+    """Return whether a need is counted.
+
+    :param only_projects: of the host, only the backup counts, and directories without a project do not.
+    """
+    if only_projects:
+        result = {**result, "host": {**result["host"], "directories": []}}
+    return any(
+        need.urgency not in NOT_COUNTED and not (only_projects and need.is_host and need.who != BACKUP) for need in all_needs(result, home)
+    )
 
 
 def fitting(command: str, shorter: str) -> str:
@@ -160,9 +181,14 @@ def _host_needs(host: HostStatus, home: str) -> Iterator[Need]:
 
 
 def _backup_needs(result: StatusResult) -> Iterator[Need]:
-    """Yield what is wrong with the backup target; only if nothing is, the projects whose backup is old: no command helps them before."""
-    target = result["host"]["backup"]
-    if target["state"] != "ready":
+    """Yield what is wrong with the backup target; only if nothing is, the backups that are old or missing: no command helps them before."""
+    target, directories = result["host"]["backup"], result["host"]["directories"]
+    projects = [
+        project for project in result["projects"] if project["backup"] and project["repo_exists"] and project["relation"] != FOREIGN
+    ]
+    if target["state"] == "ready":
+        yield from _age_needs(target, projects, directories)
+    elif projects or directories or target["last_sync"]:
         mounted = fitting(f"findmnt --target {shell_word(target['path'])}", "repoman doctor")
         what, command = {
             "missing": ("target does not exist", mounted),
@@ -171,23 +197,41 @@ def _backup_needs(result: StatusResult) -> Iterator[Need]:
             "unreadable": ("target cannot be read", "repoman doctor"),
             "unreachable": ("target does not answer", mounted),
         }[target["state"]]
-        yield Need(Urgency.BACKUP_TARGET, "backup", what, command, is_host=True)
-        return
-    projects = [
-        project for project in result["projects"] if project["backup"] and project["repo_exists"] and project["relation"] != FOREIGN
+        yield Need(Urgency.BACKUP_TARGET, BACKUP, what, command, is_host=True)
+
+
+def _age_needs(target: BackupStatus, projects: Iterable[ProjectStatus], directories: Iterable[DirectoryStatus]) -> Iterator[Need]:
+    """Yield which backups are missing, old or dated in the future. If the newest one is old, one line says it for all."""
+    whole = target["sync_state"]
+    if whole == SyncState.OLD:
+        yield Need(Urgency.BACKUP_OLD, BACKUP, f"last one was {format_age(target['sync_age'] or 0)}", "repoman sync", is_host=True)
+    elif whole == SyncState.FUTURE:
+        yield Need(Urgency.BACKUP_OLD, BACKUP, "last one is in the future", "repoman doctor", is_host=True)
+    names = {project["name"] for project in projects}
+    states: list[tuple[str, bool, str, float | None]] = [
+        *((project["name"], False, project["sync_state"], project["sync_age"]) for project in projects),
+        *((directory["name"], True, directory["sync_state"], directory["sync_age"]) for directory in directories),
     ]
-    never = [project["name"] for project in projects if project["sync_age"] is None]
-    old = {project["name"]: project["sync_age"] for project in projects if (project["sync_age"] or 0) > STALE_AFTER}
-    if len(never) > MAX_BACKUP_LINES:
-        yield Need(Urgency.BACKUP_OLD, plural(len(never), "project"), "never backed up", "repoman sync", tuple(never))
-    else:
-        yield from (Need(Urgency.BACKUP_OLD, name, "never backed up", f"repoman sync {shell_word(name)}") for name in never)
-    if len(old) > MAX_BACKUP_LINES:
-        what = f"not backed up for {format_duration(min(age or 0 for age in old.values()))} or more"
-        yield Need(Urgency.BACKUP_OLD, plural(len(old), "project"), what, "repoman sync", tuple(old))
-    else:
-        for name, age in old.items():
-            yield Need(Urgency.BACKUP_OLD, name, f"not backed up for {format_duration(age or 0)}", f"repoman sync {shell_word(name)}")
+    for state in (SyncState.NEVER, SyncState.OLD, SyncState.FUTURE):
+        found = [(name, is_directory, age or 0) for name, is_directory, found_state, age in states if found_state == state]
+        if state == whole and state != SyncState.NEVER:
+            continue
+        if len(found) > MAX_BACKUP_LINES:
+            noun = "repository" if any(is_directory for _name, is_directory, _age in found) else "project"
+            what = _age_text(state, min(age for _name, _is_directory, age in found), " or more")
+            command = "repoman doctor" if state == SyncState.FUTURE else "repoman sync"
+            yield Need(Urgency.BACKUP_OLD, plural(len(found), noun), what, command, tuple(name for name, _is_directory, _age in found))
+            continue
+        for name, is_directory, age in found:
+            command = "repoman sync" if is_directory and name in names else f"repoman sync {shell_word(name)}"  # sync takes the project
+            command = "repoman doctor" if state == SyncState.FUTURE else fitting(command, "repoman sync")
+            yield Need(Urgency.BACKUP_OLD, name, _age_text(state, age), command, is_host=is_directory)
+
+
+def _age_text(state: str, age: float, more: str = "") -> str:
+    if state == SyncState.NEVER:
+        return "never backed up"
+    return "last backup is in the future" if state == SyncState.FUTURE else f"not backed up for {format_duration(age)}{more}"
 
 
 def _partial_needs(result: StatusResult) -> Iterator[Need]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten, shorten_home
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Column, Line, fitted_table, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import NOT_COUNTED, Need, Urgency, all_needs, need_lines
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import ProjectStatus, StatusResult
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import BackupStatus, ProjectStatus, StatusResult
 
 COLUMNS = (
     Column("", min_width=10, is_last=True),
@@ -54,10 +55,16 @@ def summary_text(projects: list[ProjectStatus], needs: list[Need]) -> str:
 def backup_line(result: StatusResult, home: str, width: int) -> str:
     """Return the age of the newest backup, its place and the free space there."""
     target = result["host"]["backup"]
-    ages = [project["sync_age"] for project in result["projects"] if project["sync_age"] is not None]
-    start = f"backup: {format_age(min(ages))} to " if ages else "backup: none yet to "
+    start = f"backup: {last_backup_text(target)} to "
     end = f", {format_bytes(target['free'])} free" if target["state"] == "ready" else ""
     return start + shorten(shorten_home(target["path"], home), width - len(start + end), keep_end=True) + end
+
+
+def last_backup_text(backup: BackupStatus) -> str:
+    """Return when anything was last backed up."""
+    if backup["sync_state"] == SyncState.FUTURE:
+        return f"{backup['last_sync']} (in the future)"
+    return "none yet" if backup["sync_age"] is None else format_age(backup["sync_age"])
 
 
 def project_cells(project: ProjectStatus) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, format_age
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import ProjectSummary, RepositoryStatus
 
@@ -65,6 +66,8 @@ def synced_text(project: ProjectSummary) -> str:
     """Return the age of the last backup as text."""
     if not project["backup"]:
         return "no backup"
+    if project.get("sync_state") == SyncState.FUTURE:
+        return "in the future"
     if project["sync_age"] is None:
         return project["last_sync"] or "never"
     return format_age(project["sync_age"])

@@ -8,15 +8,18 @@ from __future__ import annotations
 from datetime import datetime
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten_home
+from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import NO_LAN_ADDRESS
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, hint_texts, sentence, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    STRICT_PROJECTS,
     Mode,
     Rendered,
     Views,
     home_of,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.overview import overview_lines
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import is_attention_needed
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.overview import last_backup_text, overview_lines
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import NO_PROJECTS, NOTES, RENAMED, project_state, stale_mount
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import (
     COMMIT_LENGTH,
@@ -39,8 +42,9 @@ LABEL_WIDTH = 16
 def render_status(result: StatusResult, mode: Mode) -> Rendered:
     """Show an overview, or with details the host and each project in a block."""
     home = home_of(result)
+    exit_code = int(bool(mode.strict) and is_attention_needed(result, home, mode.strict == STRICT_PROJECTS))
     if result["projects"] and not mode.details:
-        return Rendered(overview_lines(result, home, mode.width))
+        return Rendered(overview_lines(result, home, mode.width), exit_code)
     page = StatusPage(home, mode.width)
     lines = [Line("head", "host"), *page.host_lines(result["host"])]
     project_mounts = {path for project in result["projects"] for path in (project.get("left_out") or {}).get("skipped_mounts", [])}
@@ -56,7 +60,7 @@ def render_status(result: StatusResult, mode: Mode) -> Rendered:
         lines += [Line("out", ""), *page.project_lines(project, result["time"], renamed.get(project["name"], ""))]
     if not result["projects"]:
         lines += [Line("out", ""), Line("out", NO_PROJECTS)]
-    return Rendered(lines)
+    return Rendered(lines, exit_code)
 
 
 def backup_text(backup: BackupStatus) -> tuple[str, str]:
@@ -123,7 +127,19 @@ class StatusPage:
         for error in library["errors"]:
             lines += self.entry("", f"{error['name']}: {error['msg']}", False)
         text, command = backup_text(backup)
-        return [*lines, *self.entry("backup", text, backup["state"] == "ready", command)]
+        lines += self.entry("backup", text, backup["state"] == "ready", command)
+        return [*lines, *self.last_backup_lines(host)]
+
+    def last_backup_lines(self, host: HostStatus) -> list[Line]:
+        """Return the lines about the newest backup of anything, and about directories without a project whose backup is old or missing."""
+        sync, state = "repoman sync", host["backup"]["sync_state"]
+        remedy = {SyncState.OLD.value: f": {sync}", SyncState.FUTURE.value: "; is the clock right?"}.get(state, "")
+        lines = self.entry("last backup", last_backup_text(host["backup"]) + remedy, state == SyncState.OK, sync if sync in remedy else "")
+        for label, wanted in (("never synced", SyncState.NEVER), ("old backup", SyncState.OLD), ("future backup", SyncState.FUTURE)):
+            names = [directory["name"] for directory in host["directories"] if directory["sync_state"] == wanted]
+            command = "repoman doctor" if wanted == SyncState.FUTURE else sync
+            lines += self.entry(label, f"{', '.join(names)}: {command}", False, command) if names else []
+        return lines
 
     def project_lines(self, project: ProjectStatus, now: str, renamed_to: str = "") -> list[Line]:
         """Return the lines about a project.
@@ -156,7 +172,7 @@ class StatusPage:
         if not project["backup"]:
             return [*lines, *self.entry("last sync", "no backup")]
         lines += self.left_out_lines(project.get("left_out") or {})
-        return [*lines, *self.entry("last sync", synced_text(project), bool(project["last_sync"]))]
+        return [*lines, *self.entry("last sync", synced_text(project), project["sync_state"] == SyncState.OK)]
 
     def container_line(self, project: ProjectStatus, renamed_to: str) -> list[Line]:
         """Return the line about the container of a project."""

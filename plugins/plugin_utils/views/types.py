@@ -93,6 +93,7 @@ class ProjectSummary(TypedDict):
     profiles: list[str]
     last_sync: str
     sync_age: float | None
+    sync_state: str
     backup: bool
     problem: str
     stale_mount: NotRequired[bool]
@@ -202,12 +203,24 @@ class LibraryStatus(TypedDict):
 
 
 class BackupStatus(TypedDict):
-    """The backup target."""
+    """The backup target, and the newest backup of anything."""
 
     path: str
     state: str
     detail: str
     free: int
+    last_sync: str
+    sync_age: float | None
+    sync_state: str
+
+
+class DirectoryStatus(TypedDict):
+    """A directory of ``repos_root`` without a project."""
+
+    name: str
+    last_sync: str
+    sync_age: float | None
+    sync_state: str
 
 
 class HostStatus(TypedDict):
@@ -218,6 +231,7 @@ class HostStatus(TypedDict):
     lan_ip: AddressStatus
     library: LibraryStatus
     backup: BackupStatus
+    directories: list[DirectoryStatus]
     skipped_mounts: NotRequired[list[str]]
     unverified: NotRequired[list[UnverifiedRepository]]
 

@@ -25,7 +25,8 @@ def run_playbook(playbook: Playbook, options: Namespace) -> int:
 
 def run_status(playbook: Playbook, options: Namespace) -> int:
     """Run the playbook, and show a report that is longer than the screen with a pager."""
-    playbook = replace(playbook, details=bool(options.names or options.all))
+    strict = ("projects" if options.names else "all") if options.strict else ""
+    playbook = replace(playbook, details=bool(options.names or options.all), strict=strict)
     if playbook.json or playbook.verbosity or not sys.stdout.isatty():
         return playbook.run().exit_code
     from repoman import pager

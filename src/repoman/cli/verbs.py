@@ -129,14 +129,20 @@ VERBS = (
     ),
     Verb(
         "status",
-        "[NAME…|--all]",
+        "[NAME…|--all] [--strict]",
         "show what needs you, and the state of the projects",
-        examples=("repoman status", "repoman status isurus", "repoman status --all"),
-        arguments=(names("projects to show in full"), flag("--all", help="show the host and all projects in full")),
+        examples=("repoman status", "repoman status isurus", "repoman status --all", "repoman -q status --strict || notify"),
+        arguments=(
+            names("projects to show in full"),
+            flag("--all", help="show the host and all projects in full"),
+            flag("--strict", help="exit with 1 if something needs you"),
+        ),
         about="Without arguments, shows a summary, what needs you with the command that fixes it, most\n"
         "urgent first, and a line for each project. It runs nothing that a repository configures and\n"
         "uses no network. What does not fit on the screen is shown with $REPOMAN_PAGER or $PAGER, or\n"
-        "else with less; if the variable is empty or 'cat', it is just printed.",
+        "else with less; if the variable is empty or 'cat', it is just printed.\n"
+        "--strict counts what the summary counts; with names, only these projects and the backup.\n"
+        "Changes that are not committed and partial backups do not count.",
         variables=variables.status_variables,
         run=actions.run_status,
     ),

@@ -151,13 +151,24 @@ def test_shell_becomes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
         assert cli.main(["shell", "isurus"]) == 4 and len(became) == 1
 
 
-@pytest.mark.parametrize(("line", "details"), [("status", False), ("status isurus", True), ("status --all", True)])
-def test_details_of_status(monkeypatch: pytest.MonkeyPatch, line: str, details: bool) -> None:
-    """Named projects, or all, are shown in full: the playbook is run with the variable that the report reads."""
+@pytest.mark.parametrize(
+    ("line", "details", "strict"),
+    [
+        ("status", False, None),
+        ("status isurus", True, None),
+        ("status --all", True, None),
+        ("-q status --strict", False, "all"),
+        ("status --all --strict", True, "all"),
+        ("status isurus --strict", True, "projects"),
+    ],
+)
+def test_details_of_status(monkeypatch: pytest.MonkeyPatch, line: str, details: bool, strict: str | None) -> None:
+    """Named projects, or all, are shown in full: the playbook is run with the variables that the report reads."""
     runs = Runs(monkeypatch, PlaybookResult(0))
     assert cli.main(line.split()) == 0
     [(_how, book)] = runs.seen
     assert book.environment({}).get("REPOMAN_DETAILS") == ("1" if details else None)
+    assert book.environment({}).get("REPOMAN_STRICT") == strict
 
 
 REPOSITORIES = (

@@ -13,19 +13,24 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import STALE_AFTER, Urgency
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import Urgency
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
 from repository_states import CLEAN as VCS
 
 Data = dict[str, Any]
 PATHS = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 LONG = "x" * 63
+TARGET: Data = {"last_sync": "2026-01-02T22:00:00Z", "sync_age": 720, "sync_state": "ok"}
+NEVER: Data = {"last_sync": "", "sync_age": None, "sync_state": "never"}
+OLD: Data = {"sync_age": 4 * 86400, "sync_state": "old"}
+FUTURE: Data = {"sync_age": 0, "sync_state": "future", "last_sync": "2027-01-01T00:00:00Z"}
 HOST: Data = {
     "incus_version": "6.0.4",
     "incus_project": "repoman",
     "lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.1", "interface": "br0", "matches": True},
     "library": {"profiles": 3, "installed": 2, "drift": [], "errors": []},
-    "backup": {"path": "/home/me/backup", "state": "ready", "detail": "", "free": 1 << 40},
+    "backup": TARGET | {"path": "/home/me/backup", "state": "ready", "detail": "", "free": 1 << 40},
+    "directories": [],
 }
 
 
@@ -46,6 +51,7 @@ def project(name: str = "isurus", **more: Any) -> Data:
         "profiles": ["default"],
         "last_sync": "2026-01-02T22:00:00Z",
         "sync_age": 720,
+        "sync_state": "ok",
         "backup": True,
         "problem": "",
         "addresses": [],
@@ -123,10 +129,10 @@ ORDER: list[tuple[Urgency, Data, Data, str]] = [
     (
         Urgency.BACKUP_TARGET,
         {},
-        {"backup": {"path": "/b", "state": "missing", "detail": "", "free": None}},
+        {"backup": TARGET | {"path": "/b", "state": "missing", "detail": "", "free": None}},
         "backup target does not exist findmnt --target /b",
     ),
-    (Urgency.BACKUP_OLD, {"sync_age": 345600}, {}, BACKUP_OLD),
+    (Urgency.BACKUP_OLD, OLD, {}, BACKUP_OLD),
     (
         Urgency.PROFILE_DRIFT,
         {},
@@ -174,7 +180,7 @@ def test_order(index: int) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"repo_exists": False, "last_sync": "", "sync_age": None, "vcs": None}, "isurus repository is missing repoman status isurus"),
+        ({"repo_exists": False, "vcs": None} | NEVER, "isurus repository is missing repoman status isurus"),
         ({"relation": "foreign", "registered": True, "problem": "p."}, "isurus container is another user's repoman status isurus"),
         ({"relation": "unmanaged", "problem": "p."}, "isurus container is not made by repoman repoman status isurus"),
         (
@@ -187,7 +193,8 @@ def test_order(index: int) -> None:
         ({"overlaps": [OVERLAP | {"container": "isurus"}]}, "isurus mounts overlap with each other repoman status isurus"),
         ({"overlaps": [OVERLAP | {"container": "isurus", "writer": "a"}]}, "isurus mounts overlap with a repoman status isurus"),
         ({"security_notes": ["root\nwas here"]}, "isurus root was here repoman status isurus"),
-        ({"last_sync": "", "sync_age": None}, "isurus never backed up repoman sync isurus"),
+        (NEVER, "isurus never backed up repoman sync isurus"),
+        (FUTURE, "isurus last backup is in the future repoman doctor"),
         ({"vcs": VCS | {"problem": "git did not answer"}}, "isurus git: git did not answer"),
         ({"vcs": VCS | {"kind": "hg", "bookmark": "b", "ahead": 1}}, "isurus b: 1 not public"),
         ({"vcs": VCS | {"detached": True, "branch": "", "untracked": 1}}, "isurus detached at 0123456789ab: 1 untracked"),
@@ -216,20 +223,102 @@ def test_command_of_a_renamed_container() -> None:
 )
 def test_backup_target(state: str, line: str) -> None:
     """Nothing can be backed up before it is there, so old backups are not named, too; the line about the backup has no free space."""
-    backup = {"path": "/b", "state": state, "detail": "", "free": None}
-    assert needs(project(sync_age=None), backup=backup) == [line]
-    assert page(project(sync_age=None, last_sync=""), backup=backup)[1] == "backup: none yet to /b"
+    backup = TARGET | {"path": "/b", "state": state, "detail": "", "free": None}
+    assert needs(project(**NEVER), backup=backup) == [line]
+    assert needs(project(backup=False), backup=backup) == [line]
+    assert needs(project(backup=False), backup=backup, directories=[{"name": "a"} | NEVER]) == [line]
+    assert needs(project(backup=False), backup=backup | NEVER) == []  # there is nothing to back up
+    assert page(project(**NEVER), backup=backup | NEVER)[1] == "backup: none yet to /b"
 
 
 def test_age_of_backups() -> None:
-    """Up to the limit it is no need, nor for a project without backup; many old backups share a line but are counted."""
-    assert needs(project(sync_age=STALE_AFTER), project("a", backup=False, sync_age=None)) == []
+    """A recent one is no need, nor is a project without backup; many old backups share a line but are counted."""
+    assert needs(project(), project("a", backup=False, sync_age=None, sync_state="")) == []
     names = ["a", "b", "c", "d"]
-    never = [project(name, sync_age=None, last_sync="") for name in names]
+    never = [project(name, **NEVER) for name in names]
     assert needs(*never[:3])[2:] == ["c never backed up repoman sync c"]
     assert needs(*never) == ["4 projects never backed up repoman sync"] and page(*never)[0].endswith("; 4 need you")
-    old = [project(name, sync_age=86400 * (4 + index)) for index, name in enumerate(names)]
+    old = [project(name, sync_state="old", sync_age=86400 * (4 + index)) for index, name in enumerate(names)]
     assert needs(*old) == ["4 projects not backed up for 4 days or more repoman sync"]
+    future = [project(name, **FUTURE) for name in names]
+    assert needs(*future) == ["4 projects last backup is in the future repoman doctor"]
+    assert page(*future)[-1].endswith("synced in the future")
+
+
+def directories(state: Data, *names: str) -> list[Data]:
+    """Return directories without a project."""
+    return [{"name": name} | state for name in names]
+
+
+def test_directories_without_a_project() -> None:
+    """They are told like projects, and with them; the command names the directory, unless sync would take a project of that name."""
+    assert needs(project(), directories=directories(TARGET, "a", "b", "c", "d")) == []
+    assert needs(project(), directories=directories(NEVER, "my notes", "isurus", "(loose files)")) == [
+        "my notes never backed up repoman sync 'my notes'",
+        "isurus never backed up repoman sync",
+        "(loose files) never backed up repoman sync '(loose files)'",
+    ]
+    assert needs(project(), directories=directories(OLD, "a")) == ["a not backed up for 4 days repoman sync a"]
+    lines = page(project(**NEVER), directories=directories(NEVER, "a", "b", "c", "\x1bd"))
+    assert lines[3] == "5 repositories  never backed up  repoman sync" and lines[0].endswith("; 5 need you")
+    assert needs(project(), directories=directories(NEVER, "a" * 200)) == [f"{'a' * 19}… never backed up repoman sync"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "line"),
+    [
+        (OLD, "backup last one was 4 days ago repoman sync"),
+        (FUTURE, "backup last one is in the future repoman doctor"),
+    ],
+)
+def test_age_of_the_whole_backup(whole: Data, line: str) -> None:
+    """One line for all that are as old; what was never backed up has its own."""
+    backup = {"backup": HOST["backup"] | whole}
+    assert needs(project(**whole), project("lamna", **whole), directories=directories(whole, "a"), **backup) == [line]
+    assert needs(project(**NEVER), **backup) == [line, "isurus never backed up repoman sync isurus"]
+    assert needs(project(backup=False), **backup) == [line]
+    first = page(project(**whole), **backup)[1]
+    assert first.startswith("backup: 4 days ago to" if whole is OLD else "backup: 2027-01-01T00:00:00Z (in the future) to")
+    never = HOST["backup"] | NEVER
+    assert needs(project(**NEVER), backup=never) == ["isurus never backed up repoman sync isurus"]
+
+
+DRIFT: Data = {"library": {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}}
+PARTIAL: Data = {"left_out": {"skipped_mounts": ["/r/m"], "unverified": []}}
+
+
+@pytest.mark.parametrize(
+    ("change", "host", "everything", "only_projects"),
+    [
+        ({}, {}, 0, 0),
+        (OLD, {}, 1, 1),
+        (NEVER, {}, 1, 1),
+        ({"state": "missing"}, {}, 1, 1),
+        ({}, DRIFT, 1, 0),
+        ({}, {"backup": HOST["backup"] | OLD}, 1, 1),
+        ({}, {"backup": HOST["backup"] | {"state": "foreign"}}, 1, 1),
+        ({}, {"directories": directories(NEVER, "a")}, 1, 0),
+        ({}, {"directories": directories(NEVER, "backup")}, 1, 0),
+        ({}, {"directories": directories(NEVER, "a", "b", "c", "d")}, 1, 0),
+        (PARTIAL, {}, 0, 0),
+        ({"vcs": VCS | {"unstaged": 2}}, {}, 0, 0),
+    ],
+)
+def test_strict(change: Data, host: Data, everything: int, only_projects: int) -> None:
+    """The output is the same, and the exit code is 1 if a need is counted: of the host, with names only the backup."""
+    result = {"host": HOST | host, "projects": [project(**change)], "time": "2026-01-03T00:00:00Z"}
+    for details in (False, True):
+        plain = render("status", result, False, Mode(details=details))
+        for strict, code in (("all", everything), ("projects", only_projects)):
+            rendered = render("status", result, False, Mode(details=details, strict=strict))
+            assert (rendered.lines, rendered.exit_code, plain.exit_code) == (plain.lines, code, 0)
+
+
+def test_strict_without_projects() -> None:
+    """The host counts."""
+    for host, code in (({}, 0), ({"backup": HOST["backup"] | OLD}, 1), ({"directories": directories(NEVER, "a")}, 1)):
+        result = {"host": HOST | host, "projects": [], "time": "2026-01-03T00:00:00Z"}
+        assert render("status", result, False, Mode(strict="all")).exit_code == code
 
 
 def test_partial_backups() -> None:
@@ -260,7 +349,7 @@ def test_long_names_fit() -> None:
     vcs = VCS | {"branch": "feature/" + LONG, "conflicts": 1, "staged": 20, "untracked": 300, "ahead": 4}
     lines = page(
         project(LONG, repo_exists=False, relation="copy", origin=LONG, problem="p." + LONG, vcs=vcs, profiles_missing=[LONG]),
-        backup={"path": "/" + "y" * 90, "state": "ready", "detail": "", "free": 1},
+        backup=TARGET | {"path": "/" + "y" * 90, "state": "ready", "detail": "", "free": 1},
     )
     assert f"repoman restore {LONG}" in [line.strip() for line in lines]
     assert lines[1].startswith("backup: 12 minutes ago to …yyy") and lines[1].endswith("yyy, 1 B free")

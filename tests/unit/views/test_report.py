@@ -100,7 +100,7 @@ class Run:
         self.callback = report.CallbackModule()
         self.screen = Screen(verbosity)
         self.callback._display = self.screen
-        self.callback._plugin_options = {"format": "text", "brief": False, "details": False, "output": None} | options
+        self.callback._plugin_options = {"format": "text", "brief": False, "details": False, "strict": None, "output": None} | options
         path = report.PLAYBOOKS / f"{name}.yml" if name else "/home/me/site.yml"
         self.callback.v2_playbook_on_start(Start(str(path)))
         self.callback.v2_playbook_on_play_start(Start(hosts=list(hosts)))
@@ -323,13 +323,15 @@ class TestProfiles:
         assert told("profile_show", {"profiles": [{"name": "p", "rendered": "a: \tb\n"}]}) == (["a: \tb"], [], 0)
 
 
+TARGET: Data = {"last_sync": "2026-01-02T22:00:00Z", "sync_age": 7200, "sync_state": "ok"}
 HOST: Data = {
     "incus_version": "6.0.4",
     "incus_project": "repoman",
     "registry": "/r.toml",
     "lan_ip": {"registry": "192.0.2.1", "detected": "192.0.2.1", "interface": "br0", "matches": True},
     "library": {"profiles": 3, "installed": 2, "drift": [], "errors": []},
-    "backup": {"path": "/nfs/repos", "state": "ready", "detail": "", "free": 1 << 40},
+    "backup": TARGET | {"path": "/nfs/repos", "state": "ready", "detail": "", "free": 1 << 40},
+    "directories": [],
 }
 WELL: Data = {
     "name": "isurus",
@@ -353,6 +355,7 @@ WELL: Data = {
     "missing_sources": [],
     "differences": [],
     "sync_age": 7200,
+    "sync_state": "ok",
     "vcs": CLEAN,
 }
 
@@ -595,6 +598,7 @@ class TestProjects:
             "  LAN address   192.0.2.1",
             "  library       3 profiles, 2 installed",
             "  backup        /nfs/repos, 1.1 TB free",
+            "  last backup   2 hours ago",
             "",
             "isurus",
             "  container     Running",
@@ -621,14 +625,26 @@ class TestProjects:
             ),
             ({"library": {"profiles": 1, "installed": 1, "drift": ["p"], "errors": []}}, "repoman profile diff p"),
             ({"library": {"profiles": 1, "installed": 1, "drift": [], "errors": [{"name": "p", "msg": "no\nway"}]}}, "p: no way"),
-            ({"backup": {"path": "/b", "state": "missing", "detail": "", "free": None}}, "/b does not exist"),
-            ({"backup": {"path": "/b", "state": "unmarked", "detail": "", "free": 1}}, "/b has no marker of repoman"),
+            ({"backup": TARGET | {"path": "/b", "state": "missing", "detail": "", "free": None}}, "/b does not exist"),
+            ({"backup": TARGET | {"path": "/b", "state": "unmarked", "detail": "", "free": 1}}, "/b has no marker of repoman"),
             (
-                {"backup": {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}},
+                {"backup": TARGET | {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}},
                 "/b belongs to another backup (of host 'x')",
             ),
-            ({"backup": {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
-            ({"backup": {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),
+            ({"backup": TARGET | {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
+            ({"backup": TARGET | {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),
+            ({"backup": HOST["backup"] | {"sync_age": None, "last_sync": "", "sync_state": "never"}}, "  last backup   none yet\n"),
+            ({"backup": HOST["backup"] | {"sync_age": 345600, "sync_state": "old"}}, "  last backup   4 days ago: repoman sync\n"),
+            (
+                {"backup": HOST["backup"] | {"sync_age": 0, "sync_state": "future"}},
+                "  last backup   2026-01-02T22:00:00Z (in the future); is the clock right?\n",
+            ),
+            (
+                {"directories": [TARGET | {"name": name, "sync_state": "never"} for name in ("a", "b\x1b", "(loose files)")]},
+                "  never synced  a, b\\x1b, (loose files): repoman sync\n",
+            ),
+            ({"directories": [TARGET | {"name": "a", "sync_state": "old"}]}, "  old backup    a: repoman sync\n"),
+            ({"directories": [TARGET | {"name": "a", "sync_state": "future"}]}, "  future backup a: repoman doctor\n"),
             ({"skipped_mounts": ["/repos/shark/d"]}, "/repos/shark/d is a separate file system"),
             (
                 {"unverified": [{"path": "/repos/shark/d", "reason": "git is too\nold"}]},
@@ -668,7 +684,8 @@ class TestProjects:
                 {"left_out": {"unverified": [{"path": "/repos/isurus/d", "reason": "git is too old"}]}},
                 "  not verified  /repos/isurus/d is backed up but cannot be verified: git is too\n                old",
             ),
-            ({"last_sync": "", "sync_age": None}, "  last sync     never"),
+            ({"last_sync": "", "sync_age": None, "sync_state": "never"}, "  last sync     never"),
+            ({"sync_age": 0, "sync_state": "future"}, "  last sync     in the future"),
             ({"backup": False}, "  last sync     no backup"),
         ],
     )
