@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,50 @@ def test_a_mark_made_by_hand(ready: World, proxy: RecordingProxy) -> None:
     ready.incus(*command.split())
     ready.repoman("new", "demo")
     assert projects(ready)["demo"]["problem"] == "" and not ready.repoman("--json", "new", "demo").data["changed"]
+
+
+def test_old_and_missing_backups(ready: World, proxy: RecordingProxy) -> None:
+    """With --strict the output is the same, and the exit code is 1 if something needs somebody; an error keeps its own."""
+    for name in ("demo", "attic"):
+        ready.git_repository(name)
+    ready.new("demo")
+    backup = with_backup(ready)
+    ready.module("sync", init=True, allow_local=True)
+    proxy.clear()
+    quiet = ready.repoman("-q", "status", "--strict")
+    assert quiet.out == ready.repoman("status").out and "need" not in quiet.out.splitlines()[0]
+    assert len(proxy.requests) == 8 and proxy.writes == []
+    ready.git_repository("fresh")
+    ready.mkdir(ready.repos / "plain")
+    page = ready.repoman("status", "--strict", code=1)
+    assert page.out == ready.repoman("status").out and page.err == ""
+    assert needs_of(page.out) == ["fresh never backed up repoman sync fresh", "plain never backed up repoman sync plain"]
+    document = ready.repoman("--json", "status", "--strict", code=1).data
+    assert (document["exit_code"], document["failed"], document["stale_after"]) == (1, False, 259200)
+    directories = {entry["name"]: entry["sync_state"] for entry in document["host"]["directories"]}
+    assert directories == {"attic": "ok", "fresh": "never", "plain": "never"} and document["projects"][0]["sync_state"] == "ok"
+    ready.repoman("status", "demo", "--strict")
+    ready.incus("delete", "--project=repoman", "--force", "demo")
+    assert "missing; to create it: repoman new demo" in ready.repoman("status", "demo", "--strict", code=1).out
+    assert "container is missing" in ready.repoman("status", "--strict", code=1).out
+    assert "there is no project called 'nosuch'" in ready.refused("status", "nosuch", "--strict", code=3)
+    ready.new("demo")
+    ready.module("sync")
+    ready.repoman("status", "--strict")
+    record = ready.home / ".local/state/repoman/times/last_sync.json"
+    ready.write(record, json.dumps({str(backup): dict.fromkeys(("attic", "demo", "fresh", "plain"), "2026-01-01T00:00:00Z")}))
+    ready.write(ready.registry, re.sub(r'last_sync = ".*"', 'last_sync = "2026-01-01T00:00:00Z"', ready.registry.read_text()))
+    [line] = needs_of(ready.repoman("status", "--strict", code=1).out)
+    assert line.startswith("backup last one was ") and line.endswith(" repoman sync")
+    text = ready.registry.read_text()
+    ready.write(ready.registry, text.replace("[defaults]", '[defaults]\nstale_after = "never"'))
+    assert ready.repoman("--json", "status", "--strict").data["stale_after"] is None
+    ready.write(ready.registry, text[: text.index("[[project]]")])
+    ready.incus("delete", "--project=repoman", "--force", "demo")
+    assert "  last backup   " in ready.repoman("status", "--strict", code=1).out
+
+
+def needs_of(page: str) -> list[str]:
+    """Return the lines of what needs attention, with single spaces."""
+    lines = page.splitlines()
+    return [" ".join(line.split()) for line in lines[3 : lines.index("", 3)]]
