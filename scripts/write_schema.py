@@ -40,7 +40,7 @@ ENVELOPE: dict[str, dict[str, Any]] = {
     "changed": {"type": "boolean", "description": "True if something was changed, or with --check would be."},
     "failed": {
         "type": "boolean",
-        "description": "True if there is an error. A difference that profile diff finds, or a check of doctor that fails, is none.",
+        "description": "True if there is an error. A difference that profile diff finds, a check of doctor that fails, or a need of status --strict, is none.",
     },
     "msg": {"type": "string", "description": "The error with the highest exit code, in one sentence; empty if failed is false."},
     "hints": STRINGS | {"description": "Remedies for that error, each a command or a sentence."},

@@ -161,7 +161,7 @@ projects:
       sample: 86400
     sync_state:
       description:
-        - V(ok), V(old) if the last backup is older than RV(stale_after), V(never) if there is none (both not if RV(stale_after) is null), or
+        - V(ok), V(old) if the last backup is older than RV(stale_after), V(never) if it is missing (neither if RV(stale_after) is null), or
           V(future) if its time is in the future because the clock is or was wrong; empty if the project is not backed up.
       returned: always
       type: str

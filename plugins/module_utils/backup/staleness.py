@@ -4,7 +4,7 @@
 
 """Find for ``status`` and ``doctor`` which backups are too old or missing.
 
-The times are those that ``sync`` noted on this host. A target is only read if there are none, as on a host that was installed anew.
+``sync`` notes the times on this host. Only if it has noted none, as after a reinstallation, the records on the target are read.
 """
 
 from __future__ import annotations

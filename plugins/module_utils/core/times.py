@@ -25,7 +25,7 @@ class SyncState(StrEnum):
     OK = "ok"
     OLD = "old"
     NEVER = "never"
-    """There is none."""
+    """It is missing."""
     FUTURE = "future"
     """It is dated in the future: the clock went back, or was ahead when it was made."""
 

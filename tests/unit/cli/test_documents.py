@@ -80,7 +80,7 @@ def test_schema_is_that_of_the_modules(capsys: pytest.CaptureFixture[str]) -> No
 def test_schema_is_strict() -> None:
     """A document with a missing, additional or wrong key does not follow it, also in the part of a host."""
     envelope = {"exit_code": 0, "changed": False, "failed": False, "msg": "", "hints": [], "warnings": []}
-    good = {"verb": "list"} | envelope | {"projects": [], "account": {}, "socket": ""}
+    good = {"verb": "list"} | envelope | {"projects": [], "account": {}, "socket": "", "stale_after": None}
     by_host = {"verb": "list"} | envelope | {"hosts": {"nas": good}}
     bad: list[dict[str, Any]] = [
         good | {"msg": None},
