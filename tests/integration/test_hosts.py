@@ -94,6 +94,11 @@ def test_two_hosts_from_setup_to_remove(homelab: Lab) -> None:
         [("demo", "Running", str(host.repos / "demo"))] for host in homelab.hosts.values()
     ]
     assert not repoman(*on, "--json", "new", "demo").data["changed"]
+    for host in homelab.hosts.values():
+        host.write(host.registry, host.registry.read_text().replace('"/nfs/repos"', '"~/backup"'))
+    repoman("-i", inventory, "-l", "nas1", "sync", "--init", "--allow-local")
+    strict = repoman(*on, "--json", "status", "demo", "--strict", code=1).data  # only nas2 has no backup
+    assert {name: (host["exit_code"], host["failed"]) for name, host in strict["hosts"].items()} == {"nas1": (0, False), "nas2": (1, False)}
     repoman("-i", inventory, "-l", "nas2", "remove", "demo", "--yes")
     assert ["demo" in host.instances() for host in homelab.hosts.values()] == [True, False]
     assert not homelab.controller.registry.exists()

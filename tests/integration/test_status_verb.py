@@ -253,7 +253,7 @@ def test_a_mark_made_by_hand(ready: World, proxy: RecordingProxy) -> None:
 
 
 def test_old_and_missing_backups(ready: World, proxy: RecordingProxy) -> None:
-    """With --strict the output is the same, and the exit code is 1 if something needs somebody; an error keeps its own."""
+    """With --strict the output is the same, and the exit code is 1 if something needs attention; errors keep their own."""
     for name in ("demo", "attic"):
         ready.git_repository(name)
     ready.new("demo")

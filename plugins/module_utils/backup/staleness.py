@@ -4,7 +4,7 @@
 
 """Find for ``status`` and ``doctor`` which backups are too old or missing.
 
-``sync`` notes the times on this host. Only if it has noted none, as after a reinstallation, the records on the target are read.
+``sync`` notes the times on this host. The records on the target are only read if one is missing: for a new directory, or after a reinstallation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class BackupTimes:
         """The time of the last backup of each directory of ``repos_root``, ISO 8601; also of some that do not exist any more."""
         root = self.backup.roots.backup_root
         times = sync_times.read(str(self.backup.logdir), root)
-        return times or (read_sync_times(root, self.backup.account) if self.target["state"] == "ready" else {})
+        is_complete = bool(times) and all(name in times for name in self._names)
+        return times if is_complete or self.target["state"] != "ready" else read_sync_times(root, self.backup.account) | times
 
     def of_project(self, name: str, repository: str = "") -> str:
         """Return the time of the last backup of a project, ISO 8601; empty if there was none.
@@ -74,13 +75,19 @@ class BackupTimes:
     @cached_property
     def other_directories(self) -> dict[str, str]:
         """The time of the last backup of each directory that ``sync`` backs up and that holds no project with a backup."""
-        if not self.is_readable:
+        if not self._names:
             return {}
         projects = {self.backup.project_directory(name) for name, project in self.backup.projects.items() if project.backup}
-        names: list[str] = []
-        with suppress(OSError):
-            names = [unit.name for unit in list_units(self.backup.roots.repos_root)]
-        return {name: self.of_directories.get(name, "") for name in names if name not in projects and name not in self.backup.excluded}
+        return {name: self.of_directories.get(name, "") for name in self._names if name not in projects}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """The names of the units that ``sync`` backs up."""
+        if self.is_readable:
+            with suppress(OSError):
+                units = list_units(self.backup.roots.repos_root)
+                return [unit.name for unit in units if unit.name not in self.backup.excluded]
+        return []
 
     def state(self, time: str) -> SyncState:
         """Return how recent a backup is."""

@@ -40,7 +40,7 @@ def world(tmp_path: Path) -> BackupHome:
 
 
 def times_of(world: BackupHome, later: float = 0.0) -> BackupTimes:
-    """Return the times as ``status`` reads them so many seconds later."""
+    """Return the times as ``status`` reads them ``later`` seconds later."""
     context = load_context({"user": None, "registry_path": str(world.registry)})
     now = datetime.now(timezone.utc) + timedelta(seconds=later)
     return BackupTimes(context, target_state(str(world.backup), context.account), now)
@@ -84,7 +84,7 @@ def test_clock(world: BackupHome, clock: float, state: str) -> None:
     ("age", "later", "state"), [("36h", 1.6 * DAY, "old"), ("36h", 1.4 * DAY, "ok"), ("never", 900 * DAY, "ok"), ("never", -DAY, "future")]
 )
 def test_configured_age(world: BackupHome, age: str, later: float, state: str) -> None:
-    """With ``never`` nothing is too old, but a time in the future is one."""
+    """With ``never`` nothing is too old, but a time in the future is reported."""
     world.registry.write_text(world.registry.read_text().replace("[defaults]", f'[defaults]\nstale_after = "{age}"'))
     world.write("more/a")
     assert states(world, later) == everything(state, more="ok" if age == "never" else "never")
@@ -98,7 +98,7 @@ def test_without_a_time(time: str) -> None:
 
 
 def test_what_no_run_has_backed_up(world: BackupHome) -> None:
-    """A new directory is told at once, with a project or without; not what is left out, a link, or the work of a running restore."""
+    """A new directory is reported at once, with a project or without; excluded ones, links, and directories of a running restore are not."""
     world.git("new")
     world.write("registered/a")
     world.write("excluded/a")
@@ -132,14 +132,14 @@ def test_a_run_that_failed_for_all(world: BackupHome) -> None:
 
 
 def without_last_sync(world: BackupHome) -> None:
-    """Remove the local times, as on a host that was installed anew."""
+    """Remove the local times, as a reinstallation does."""
     shutil.rmtree(world.log)
     lines = world.registry.read_text().splitlines()
     world.registry.write_text("\n".join(line for line in lines if not line.startswith("last_sync")) + "\n")
 
 
 def test_a_new_host(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without times of its own, the records of the target count; with them, the target is not read."""
+    """If a local time is missing, the records of the target count; otherwise the target is not read."""
     with monkeypatch.context() as patch:
         patch.setattr(staleness, "read_sync_times", None)
         assert states(world) == everything("ok")
@@ -147,6 +147,9 @@ def test_a_new_host(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     world.write("more/a")
     assert states(world) == everything("ok", more="never")
     assert states(world, 4 * DAY) == everything("old", more="never")
+    world.sync(names=["isurus"])
+    assert states(world) == everything("ok", more="never")
+    without_last_sync(world)
     stamps = world.backup / ".repoman/stamps.json"
     data = json.loads(stamps.read_text())
     data["units"]["attic"]["digest"] = ""

@@ -44,7 +44,7 @@ def test_duration(text: str, seconds: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "d", "0d", "-1d", "3 d", "3D", "1.5d", "3d\n", "1d2h", "\u0663d", "Never", "1234567890d", "3y"])
 def test_wrong_duration(text: str) -> None:
-    """A number without a unit is one: people mean days, and others take seconds."""
+    """Also a number without a unit: people mean days, and other programs take seconds."""
     with pytest.raises(ValueError, match=rf"\A{re.escape(text)}\Z"):
         parse_duration(text)
 

@@ -251,7 +251,7 @@ def directories(state: Data, *names: str) -> list[Data]:
 
 
 def test_directories_without_a_project() -> None:
-    """They are told like projects, and with them; the command names the directory, unless sync would take a project of that name."""
+    """They are reported like projects, and with them; the command names the directory, unless sync would take a project of that name."""
     assert needs(project(), directories=directories(TARGET, "a", "b", "c", "d")) == []
     assert needs(project(), directories=directories(NEVER, "my notes", "isurus", "(loose files)")) == [
         "my notes never backed up repoman sync 'my notes'",
