@@ -74,6 +74,7 @@ RUNS: dict[str, list[dict[str, Any]]] = {
         {"init": True, "allow_local": True},
         {},
         {"verify": True},
+        {"take_over": True},
         {"full": True, "names": ["demo"]},
         {"names": ["nosuch"]},
         {"list_versions": "demo"},

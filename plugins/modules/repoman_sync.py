@@ -40,6 +40,13 @@ options:
     description: With O(init), accept a C(backup_root) on the same disk.
     type: bool
     default: false
+  take_over:
+    description:
+      - If the marker names another host or user, make this host and this user the owner. Everything is compared with the mirrors, and only
+        differences are copied; the history stays. The task fails while the other host is working on the target.
+      - If the target is yours already, nothing is taken over.
+    type: bool
+    default: false
   full:
     description:
       - Compare everything with the mirrors. By default that happens every 7 days, and if the records of the last run are not reliable.
@@ -231,6 +238,13 @@ steps:
   type: list
   elements: str
   sample: ["make /nfs/repos the backup of /home/alice/repos"]
+previous_owner:
+  description:
+    - The owner of the target before this run, with the time of the last run as C(last_run), which is empty if there was none; in check mode,
+      if the target would be taken over.
+  returned: O(take_over), if the target belongs to another host or user
+  type: dict
+  sample: {host: oldhost, user: alice, last_run: "2026-11-25T03:00:00Z"}
 expired:
   description: Versions removed from the history; in check mode, those that would be removed.
   returned: unless O(verify) or O(list_versions), or the whole run failed
@@ -292,6 +306,7 @@ SPEC = {
         "names": {"type": "list", "elements": "str"},
         "init": {"type": "bool", "default": False},
         "allow_local": {"type": "bool", "default": False},
+        "take_over": {"type": "bool", "default": False},
         "full": {"type": "bool", "default": False},
         "verify": {"type": "bool", "default": False},
         "allow_shrink": {"type": "bool", "default": False},

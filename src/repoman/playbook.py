@@ -39,6 +39,8 @@ QUIET_ENV = {
     "ANSIBLE_STDOUT_CALLBACK": f"{COLLECTION}.report",
     "ANSIBLE_VERBOSE_TO_STDERR": "1",
 }
+PREVIEWED = ("previous_owner", "summary")
+"""Keys of results that a preview returns; the report shows the rest."""
 LOCAL_ENV = {"ANSIBLE_BECOME": "0", "ANSIBLE_BECOME_ASK_PASS": "0", "ANSIBLE_ASK_PASS": "0"}
 """Settings for runs on this host: no privilege escalation and no password prompts, even if the user configured them for other hosts."""
 
@@ -166,7 +168,7 @@ class Playbook:
 
         (It keeps the options and variables of the first run in global state.)
 
-        :returns: the exit code, and whether anything would change.
+        :returns: the exit code, whether anything would change, and of the results the keys :data:`PREVIEWED`.
         :raises CliError: the fork died.
         :raises KeyboardInterrupt: the run was interrupted.
         """
@@ -206,7 +208,9 @@ def _run_in_fork(playbook: Playbook, write_fd: int) -> NoReturn:
         except CliError as failure:
             print_error(failure)
             result = PlaybookResult(failure.exit_code)
-        os.write(write_fd, json.dumps({"exit_code": streams.finish(result.exit_code), "changed": result.changed}).encode())
+        results = [{key: each[key] for key in PREVIEWED if key in each} for each in result.results]
+        answer = {"exit_code": streams.finish(result.exit_code), "changed": result.changed, "results": results}
+        os.write(write_fd, json.dumps(answer).encode())
     from multiprocessing import util
 
     util._exit_function()  # type: ignore[attr-defined]  # removes ansible's temporary files

@@ -235,7 +235,7 @@ def test_backup(well: World) -> None:
     text = marker.read_text()
     well.write(marker, text.replace(f'host = "{socket.gethostname()}"', 'host = "elsewhere"'))
     backup = problems(well, code=1)["backup"]
-    assert (backup["status"], backup["message"]) == ("fail", "backup target ~/backup is another backup (of host 'elsewhere')")
+    assert (backup["status"], backup["message"]) == ("fail", f"backup target ~/backup is the backup of {well.me.name} on elsewhere")
     assert any(str(marker) in hint for hint in backup["hints"])
     well.write(marker, text)
     machine, boot = (Path(path).read_text().strip() for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"))

@@ -86,6 +86,7 @@ class SyncReport:
     :param steps: other steps than those of units, one sentence each.
     :param expired: versions removed from the history; None if the run removes none, as with ``verify``.
     :param diff: changed paths of each unit, in the form that Ansible shows.
+    :param previous_owner: of a target that was taken over: ``host``, ``user`` and ``last_run``.
     :param unverified: number of repositories that are backed up but cannot be verified.
     """
 
@@ -96,6 +97,7 @@ class SyncReport:
     warnings: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] | None = None
     unverified: int = 0
+    previous_owner: dict[str, str] | None = None
 
     @property
     def changed(self) -> bool:
@@ -115,7 +117,8 @@ class SyncReport:
             "warnings": self.warnings,
             "summary": self._summary(seconds),
         }
-        result |= {key: value for key, value in (("expired", self.expired), ("diff", self.diff)) if value is not None}
+        optional = {"expired": self.expired, "previous_owner": self.previous_owner, "diff": self.diff}
+        result |= {key: value for key, value in optional.items() if value is not None}
         return result | self._failure()
 
     def _summary(self, seconds: float) -> dict[str, Any]:

@@ -46,11 +46,10 @@ def check_target(context: DoctorContext) -> Outcome:
         outcome = fail if is_used else warn
         return outcome(f"backup target {shown} {problem}", mounted, *first, elsewhere)
     if state == "foreign":
-        marker = marker_path(path)
         return fail(
-            f"backup target {shown} is another backup{detail}",
+            f"backup target {shown} is the backup {target['detail']}",
+            "repoman sync --take-over   # if this host and user go on with it",
             elsewhere,
-            f"if it is yours, and the host or user was renamed: correct it in {marker}",
         )
     if state == "unreachable":
         mount = hung_mount(path)

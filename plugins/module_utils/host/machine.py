@@ -2,13 +2,22 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Identity of this machine, of its current boot, and of its processes."""
+"""Name and identity of this machine, identity of its current boot, and of its processes."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 ZOMBIE = "Z"
+
+
+def host_name() -> str:
+    """Return the name of this host, as the kernel has it: with a domain only if the host is called so.
+
+    It is what markers and lock files of backups hold, and what ``{host}`` in ``backup_root`` stands for.
+    """
+    return socket.gethostname()
 
 
 def machine_id() -> str:

@@ -154,6 +154,7 @@ PAST_TENSES = {
     "save": "saved",
     "start": "started",
     "stop": "stopped",
+    "take": "took",
     "update": "updated",
     "verify": "verified",
     "write": "wrote",

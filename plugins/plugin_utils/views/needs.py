@@ -193,7 +193,7 @@ def _backup_needs(result: StatusResult) -> Iterator[Need]:
         what, command = {
             "missing": ("target does not exist", mounted),
             "unmarked": ("target has no marker of repoman", "repoman sync --init"),
-            "foreign": ("target belongs to another backup", "repoman doctor"),
+            "foreign": (f"target is the backup {target['detail']}", "repoman doctor"),
             "unreadable": ("target cannot be read", "repoman doctor"),
             "unreachable": ("target does not answer", mounted),
         }[target["state"]]

@@ -63,16 +63,19 @@ def render_status(result: StatusResult, mode: Mode) -> Rendered:
     return Rendered(lines, exit_code)
 
 
+TAKE_OVER = "repoman sync --take-over"
+
+
 def backup_text(backup: BackupStatus) -> tuple[str, str]:
     """Return the state of the backup target as text, and the command in it, or an empty text."""
     path, detail = backup["path"], f" ({backup['detail']})" if backup["detail"] else ""
     if backup["state"] == "ready":
         return f"{path}, {format_bytes(backup['free'])} free", ""
-    command = "repoman sync --init" if backup["state"] == "unmarked" else ""
+    command = {"unmarked": "repoman sync --init", "foreign": TAKE_OVER}.get(backup["state"], "")
     return {
         "missing": f"{path} does not exist; is it mounted?",
         "unmarked": f"{path} has no marker of repoman; is it mounted? for the first backup: {command}",
-        "foreign": f"{path} belongs to another backup{detail}",
+        "foreign": f"{path} is the backup {backup['detail']}; to go on with it here: {TAKE_OVER}",
         "unreadable": f"{path} cannot be read{detail}",
         "unreachable": f"{path} {backup['detail']}",
     }[backup["state"]], command

@@ -282,6 +282,7 @@ class SyncResult(Steps):
 
     units: list[SyncedUnit]
     summary: dict[str, Any]
+    previous_owner: NotRequired[dict[str, str]]
 
 
 class Version(TypedDict):

@@ -55,6 +55,20 @@ def run_remove(playbook: Playbook, options: Namespace) -> int:
     return preview_and_confirm(playbook, default=False)
 
 
+def run_sync(playbook: Playbook, options: Namespace) -> int:
+    """Back up. Before the backup of another host is taken over, ask on a terminal, after a preview."""
+    if not options.take_over or options.check or options.json or not sys.stdin.isatty():
+        return run_playbook(playbook, options)
+    preview = playbook.preview()
+    if preview.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if not any("summary" in result for result in preview.results):  # it failed as a whole; a unit that fails does not stop the others
+        return preview.exit_code
+    if any("previous_owner" in result for result in preview.results):
+        return _run_if_confirmed(playbook, default=False)
+    return run_playbook(playbook, options)
+
+
 def preview_and_confirm(playbook: Playbook, default: bool) -> int:
     """Preview a playbook, ask for confirmation, and run it; do not ask if there is nothing to do.
 
@@ -69,6 +83,11 @@ def preview_and_confirm(playbook: Playbook, default: bool) -> int:
         raise KeyboardInterrupt
     if not preview.changed or (preview.exit_code and playbook.is_local):
         return preview.exit_code
+    return _run_if_confirmed(playbook, default)
+
+
+def _run_if_confirmed(playbook: Playbook, default: bool) -> int:
+    """Ask for confirmation, and run a playbook whose preview was shown."""
     if not confirm("Proceed?", default):
         print("nothing was changed")  # noqa: T201
         return 1

@@ -249,11 +249,14 @@ def sync_variables(options: Namespace) -> Variables:
     """
     if options.allow_local and not options.init:
         raise CliError("--allow-local requires --init.", "repoman sync --init --allow-local", exit_code=USAGE)
+    if options.take_over and options.init:
+        raise CliError("--take-over cannot be combined with --init.", "repoman sync --take-over", exit_code=USAGE)
     _check_read_only_sync(options)
     keys = (
         "names",
         "init",
         "allow_local",
+        "take_over",
         "full",
         "verify",
         "allow_shrink",
@@ -275,7 +278,7 @@ def _check_read_only_sync(options: Namespace) -> None:
     if options.list_versions is None and not options.verify:
         return
     option = "--verify" if options.list_versions is None else "--list-versions"
-    for key in ("init", "full", "allow_shrink", *(("names", "verify") if option == "--list-versions" else ())):
+    for key in ("init", "take_over", "full", "allow_shrink", *(("names", "verify") if option == "--list-versions" else ())):
         if getattr(options, key):
             other = "names" if key == "names" else f"--{key.replace('_', '-')}"
             raise CliError(f"{option} cannot be combined with {other}.", "repoman sync --help", exit_code=USAGE)

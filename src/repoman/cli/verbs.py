@@ -183,7 +183,7 @@ VERBS = (
     ),
     Verb(
         "sync",
-        "[NAME…] [--init [--allow-local]] [--full] [--verify] [--allow-shrink] [--exclude PATTERN]… [--exclude-caches] [--follow-mounts]"
+        "[NAME…] [--init [--allow-local]] [--take-over] [--full] [--verify] [--allow-shrink] [--exclude PATTERN]… [--exclude-caches] [--follow-mounts]"
         " [--jobs N] [--list-versions NAME]",
         "back up all repositories, or those named",
         examples=(
@@ -197,6 +197,7 @@ VERBS = (
             names("projects or directories (default: all)"),
             flag("--init", help="make an unmarked backup_root the target"),
             flag("--allow-local", help="with --init, accept a target on the same disk"),
+            flag("--take-over", help="become the owner of another host's backup"),
             flag("--full", help="compare everything with the mirrors"),
             flag("--verify", help="compare contents; change nothing"),
             flag("--allow-shrink", help="allow large deletions; see below"),
@@ -214,6 +215,7 @@ VERBS = (
         "--verify exits with 1 if anything differs. sync exits with 1 if something failed\n"
         "or is damaged, and with 4 if a guard refused or another run was busy.",
         variables=variables.sync_variables,
+        run=actions.run_sync,
     ),
     Verb(
         "restore",

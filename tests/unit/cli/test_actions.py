@@ -52,6 +52,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", terminal)
 
 
+TAKES_OVER = PlaybookResult(4, True, [{"summary": {}, "previous_owner": {}}])
 ASKED = [
     ("setup", "y\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
     ("setup", "\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
@@ -62,6 +63,14 @@ ASKED = [
     ("setup --check", "", PlaybookResult(0, True), ["run"], 0, ""),
     ("setup --non-interactive", "", PlaybookResult(0, True), ["run"], 0, ""),
     ("setup --json", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("sync --take-over", "y\n", TAKES_OVER, ["preview", "brief"], 4, "[y/N]"),
+    ("sync --take-over", "\n", TAKES_OVER, ["preview"], 1, "[y/N]"),
+    ("sync --take-over", "", PlaybookResult(4, False, [{"summary": {}}]), ["preview", "run"], 4, ""),
+    ("sync --take-over", "", PlaybookResult(4, False, [{}]), ["preview"], 4, ""),
+    ("sync --take-over", "", PlaybookResult(130), ["preview"], 130, ""),
+    ("sync --take-over a --check", "", TAKES_OVER, ["run"], 4, ""),
+    ("sync --take-over --json", "", TAKES_OVER, ["run"], 4, ""),
+    ("sync", "", PlaybookResult(0), ["run"], 0, ""),
     ("remove a b", "yes\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[y/N]"),
     ("remove a", "\n", PlaybookResult(0, True), ["preview"], 1, "[y/N]"),
     ("remove a", "", PlaybookResult(3, True), ["preview"], 3, ""),

@@ -77,6 +77,7 @@ PLAYBOOKS = [
     ),
     ("-l nas1 restore a --to /x", Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "/x"}, limit="nas1")),
     ("sync --list-versions a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
+    ("sync a --take-over", Playbook("sync", {"repoman_sync_names": ["a"], "repoman_sync_take_over": True})),
     ("sync --list-kept a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
     ("profile list", Playbook("profile_list")),
     ("profile -v list", Playbook("profile_list", verbosity=1)),
@@ -98,6 +99,9 @@ ERRORS = [
     ("-v", "no verb was given.", ["repoman --help"]),
     ("lst", "there is no verb 'lst'.", ["did you mean 'list'?", "repoman --help"]),
     ("list --forks 0", "--forks must be 1 or more.", ["repoman list --help"]),
+    ("sync --take-over --init", "--take-over cannot be combined with --init.", ["repoman sync --take-over"]),
+    ("sync --verify --take-over", "--verify cannot be combined with --take-over.", ["repoman sync --help"]),
+    ("sync --list-versions a --take-over", "--list-versions cannot be combined with --take-over.", ["repoman sync --help"]),
     ("sync --jobs 0", "--jobs must be 1 or more.", ["repoman sync --help"]),
     ("restore a --overwrite --to=", "--to must not be empty.", ["repoman restore --help"]),
     (

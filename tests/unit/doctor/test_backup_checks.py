@@ -56,8 +56,10 @@ def test_target(make_context: MakeContext, marked: Path) -> None:
     marker = marked / ".repoman/mirror.toml"
     marker.write_text(marker.read_text().replace("alice", "bob"))
     foreign = check_target(make_context(registry(marked)))
-    assert (foreign.status, foreign.message) == (Status.FAIL, "backup target ~/backup is another backup (of user 'bob')")
-    assert foreign.hints[0].startswith("another place: [defaults].backup_root") and str(marker) in foreign.hints[1]
+    assert (foreign.status, foreign.message) == (Status.FAIL, f"backup target ~/backup is the backup of bob on {socket.gethostname()}")
+    assert foreign.hints[0].startswith("repoman sync --take-over   # ") and foreign.hints[1].startswith(
+        "another place: [defaults].backup_root"
+    )
     marker.write_text("nonsense")
     broken = check_target(make_context(registry(marked)))
     assert broken.status == Status.FAIL and "cannot be read (.repoman/mirror.toml is not TOML)" in broken.message
@@ -67,7 +69,7 @@ def test_target_of_another_host(make_context: MakeContext, marked: Path) -> None
     """Its mark names the other host."""
     marker = marked / ".repoman/mirror.toml"
     marker.write_text(marker.read_text().replace(socket.gethostname(), "elsewhere"))
-    assert check_target(make_context(registry(marked))).message == "backup target ~/backup is another backup (of host 'elsewhere')"
+    assert check_target(make_context(registry(marked))).message == "backup target ~/backup is the backup of alice on elsewhere"
 
 
 @pytest.mark.parametrize("place", ["", "missing"])

@@ -216,14 +216,14 @@ def test_command_of_a_renamed_container() -> None:
     ("state", "line"),
     [
         ("unmarked", "backup target has no marker of repoman repoman sync --init"),
-        ("foreign", "backup target belongs to another backup repoman doctor"),
+        ("foreign", "backup target is the backup of alice on x repoman doctor"),
         ("unreadable", "backup target cannot be read repoman doctor"),
         ("unreachable", "backup target does not answer findmnt --target /b"),
     ],
 )
 def test_backup_target(state: str, line: str) -> None:
     """Nothing can be backed up before it is there, so old backups are not named, too; the line about the backup has no free space."""
-    backup = TARGET | {"path": "/b", "state": state, "detail": "", "free": None}
+    backup = TARGET | {"path": "/b", "state": state, "detail": "of alice on x", "free": None}
     assert needs(project(**NEVER), backup=backup) == [line]
     assert needs(project(backup=False), backup=backup) == [line]
     assert needs(project(backup=False), backup=backup, directories=[{"name": "a"} | NEVER]) == [line]

@@ -628,8 +628,8 @@ class TestProjects:
             ({"backup": TARGET | {"path": "/b", "state": "missing", "detail": "", "free": None}}, "/b does not exist"),
             ({"backup": TARGET | {"path": "/b", "state": "unmarked", "detail": "", "free": 1}}, "/b has no marker of repoman"),
             (
-                {"backup": TARGET | {"path": "/b", "state": "foreign", "detail": "of host 'x'", "free": 1}},
-                "/b belongs to another backup (of host 'x')",
+                {"backup": TARGET | {"path": "/b", "state": "foreign", "detail": "of alice on x", "free": 1}},
+                "/b is the backup of alice on x; to go on with it here:\n                repoman sync --take-over",
             ),
             ({"backup": TARGET | {"path": "/b", "state": "unreadable", "detail": "No", "free": 1}}, "/b cannot be read (No)"),
             ({"backup": TARGET | {"path": "/b", "state": "unreachable", "detail": "is late", "free": None}}, "/b is late"),

@@ -40,6 +40,7 @@ class SyncContext:
     :param check: predict only, and write nothing.
     :param now: when the run began.
     :param state: local state directory of the target; a temporary one if that cannot be written.
+    :param takes_over: this run changes the owner of the target.
     :param locks: the locks of this run; None before it has any.
     """
 
@@ -49,6 +50,7 @@ class SyncContext:
     now: datetime
     target_state: TargetState
     state: Path
+    takes_over: bool = False
     locks: RunLocks | None = None
     warnings: list[str] = field(default_factory=list)
 

@@ -64,11 +64,12 @@ class SyncJob:
             if run.check:
                 for wave in waves:
                     self._add_diff(wave)
-                predicted = has_work(waves.tasks, waves.tasks)
-                steps, expired = plan.predicted_steps(predicted), plan.expiry.names if predicted else []
+                changes_target = has_work(waves.tasks, waves.tasks)
+                steps, expired = plan.predicted_steps(changes_target), plan.expiry.names if changes_target else []
             else:
-                applied = self._apply(planner, waves, waves.tasks, TargetPreparation(run, plan, settings, stack), report)
-                steps, expired = plan.applied_steps(applied), plan.expiry.removed
+                changes_target = self._apply(planner, waves, waves.tasks, TargetPreparation(run, plan, settings, stack), report)
+                steps, expired = plan.applied_steps(changes_target), plan.expiry.removed
+            take_over = plan.take_over if changes_target else None
             return SyncReport(
                 target=run.target.root,
                 units=[task.result for task in (*waves.tasks, *plan.busy)],
@@ -80,8 +81,9 @@ class SyncJob:
                     *plan.warnings,
                     *(warning for task in waves.tasks for warning in task.warnings),
                 ],
-                diff=self.diff,
+                diff=[*(take_over.diff if take_over and run.options.diff else []), *self.diff],
                 unverified=sum(run.left_out.unverified(task.name) for task in waves.tasks),
+                previous_owner=take_over.result() if take_over else None,
             )
 
     def _open_for_check(self, stack: ExitStack) -> str:

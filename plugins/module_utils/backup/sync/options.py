@@ -28,6 +28,7 @@ class SyncOptions:
     names: tuple[str, ...]
     init: bool
     allow_local: bool
+    take_over: bool
     full: bool
     verify: bool
     allow_shrink: bool
@@ -48,7 +49,8 @@ class SyncOptions:
         :raises UsageError: an option is invalid, alone or together with another one.
         """
         _check(params)
-        plain = ("init", "allow_local", "full", "verify", "allow_shrink", "list_versions", "jobs", "keep_days", "xattrs", "acls")
+        flags = ("init", "allow_local", "take_over", "full", "verify", "allow_shrink", "xattrs", "acls")
+        plain = (*flags, "list_versions", "jobs", "keep_days")
         return cls(
             names=tuple(params["names"] or ()),
             rules=RuleOptions(tuple(params["exclude"] or ()), params["exclude_caches"], params["follow_mounts"]),
@@ -71,7 +73,13 @@ def _check(params: Mapping[str, Any]) -> None:
     """
     if params["allow_local"] and not params["init"]:
         raise UsageError("allow_local requires init.", repoman_command("sync", [], "--init", "--allow-local"))
-    for key in ("init", "full", "allow_shrink", "list_versions"):
+    for key in ("init", "list_versions"):
+        if params["take_over"] and params[key]:
+            raise UsageError(
+                f"take_over makes an existing backup yours, so it cannot be combined with {key}.",
+                repoman_command("sync", [], "--take-over"),
+            )
+    for key in ("init", "take_over", "full", "allow_shrink", "list_versions"):
         if params["verify"] and params[key]:
             raise UsageError(f"verify changes nothing, so it cannot be combined with {key}.", repoman_command("sync", [], "--verify"))
     for key in ("jobs", "keep_days"):

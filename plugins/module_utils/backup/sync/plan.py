@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected, UnitSelection
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.steps import Expiry, Initialization, KilledRestores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.take_over import TakeOver, plan_take_over
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.unit_locks import lock_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
@@ -28,6 +29,7 @@ class SyncPlan:
     :param excluded: the directories that are not backed up.
     :param restores: leftovers of killed restores.
     :param initialization: None if the target has a marker.
+    :param take_over: None if the target is ours already.
     :param expiry: the expired versions.
     :param warnings: warnings about the clock.
     :ivar source: steps that change only the source; applied before it is scanned.
@@ -39,6 +41,7 @@ class SyncPlan:
     excluded: Iterable[str]
     restores: KilledRestores
     initialization: Initialization | None
+    take_over: TakeOver | None
     expiry: Expiry
     warnings: list[str]
     source: Plan = field(init=False)
@@ -47,8 +50,8 @@ class SyncPlan:
     def __post_init__(self) -> None:
         """Put the steps in order: expired versions may fill the target, so they are removed before anything is written there."""
         self.source = Plan(self.restores.steps())
-        initialization = [self.initialization.step()] if self.initialization else []
-        self.target = Plan([*initialization, *self.expiry.steps()])
+        owner = self.initialization or self.take_over
+        self.target = Plan([*([owner.step()] if owner else []), *self.expiry.steps()])
 
     def applied_steps(self, changed_target: bool) -> list[str]:
         """Return the descriptions of the steps that were applied.
@@ -57,8 +60,12 @@ class SyncPlan:
         """
         if not changed_target:
             return self.restores.finished
-        initialization = [self.initialization.step().description] if self.initialization else []
-        return [*self.restores.finished, *initialization, *(self.expiry.description(name) for name in self.expiry.removed)]
+        owner = self.initialization or self.take_over
+        return [
+            *self.restores.finished,
+            *([owner.step().description] if owner else []),
+            *(self.expiry.description(name) for name in self.expiry.removed),
+        ]
 
     def predicted_steps(self, changes_target: bool) -> list[str]:
         """Return the descriptions of the steps, as check mode shows them.
@@ -74,6 +81,9 @@ def make_plan(run: SyncContext) -> SyncPlan:
     :raises RepomanError: the run is not possible with these options.
     """
     run.records.read()
+    take_over = plan_take_over(run)
+    if take_over is not None:
+        run.takes_over = run.records.full = True  # this host may have manifests of an earlier time when the target was its own
     check_access(run.backup.roots, run.target)
     restores = KilledRestores(run)
     selection = UnitSelection(run)
@@ -89,6 +99,7 @@ def make_plan(run: SyncContext) -> SyncPlan:
         selection.backup.excluded,
         restores,
         Initialization(run) if run.target_state.is_new else None,
+        take_over,
         Expiry(run, past.expired(clock, keep_days)),
         past.warnings(clock, keep_days),
     )

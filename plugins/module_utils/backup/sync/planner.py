@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, pack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult, iter_scans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
@@ -25,7 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task i
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, list_mirrors, top_level_names
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
@@ -134,8 +136,12 @@ class UnitPlanner:
         if task.unit.is_top_level:
             guard.check_top_level(self.run.repos_root, current, self.run.target)
         task.compared_mirror = previous is None
+        settings = self.settings
+        if self.run.takes_over and task.unit.is_top_level and any(entry.path for entry in current.entries()):
+            # The files of another host are part of the mirror, too. Without files here, nothing says that they are unwanted.
+            previous, settings = _manifest_of_names(top_level_names(self.run.state, self.run.target)[0]), replace(settings, full=True)
         changes = diff_unit(
-            task.unit, previous, current, self.settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=mounted
+            task.unit, previous, current, settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=mounted
         )
         guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
         if changes.total:
@@ -147,6 +153,12 @@ class UnitPlanner:
             task.scanned = ScanResult(task.unit, changes.source_manifest.digest, changes.source_manifest.path)
         if changes.read_errors:
             task.result.fail(partial_error(task.unit, changes.read_errors, changes.protected, others_done=not self.run.check))
+
+
+def _manifest_of_names(names: Iterable[bytes]) -> Manifest:
+    """Return a manifest of files of which only the names are known."""
+    records = [Entry(name, stat.S_IFREG, *(0,) * 7).record() for name in sorted(names) if name]
+    return Manifest(pack_block(b"", records))
 
 
 def load_engine() -> None:

@@ -115,7 +115,7 @@ def _add_ages(sync: SyncContext, report: SyncReport) -> None:
 
 def _inspect(context: BackupContext, options: SyncOptions) -> TargetState:
     """Check the target, and measure how long it takes to answer."""
-    target, is_new = inspect_target(context.roots, options.init, options.allow_local)
+    target, is_new = inspect_target(context.roots, options.init, options.allow_local, options.take_over)
     return TargetState(target, is_new, latency(str(nearest_directory(target.root))) > REMOTE_LATENCY)
 
 

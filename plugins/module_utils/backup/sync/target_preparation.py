@@ -14,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.work
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.plan import SyncPlan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import became_another_error, check_marker, read_marker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import check_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
@@ -45,12 +46,9 @@ class TargetPreparation:
     def _check_again(self) -> None:
         """Repeat the checks that allow writing: scanning takes time, and the target may be unmounted or in use by now."""
         run, options = self.run, self.run.options
-        target, is_new = inspect_target(run.backup.roots, options.init, options.allow_local)
+        target, is_new = inspect_target(run.backup.roots, options.init, options.allow_local, options.take_over)
         if is_new != run.target_state.is_new or not (is_new or target == run.target):
-            raise ConflictError(
-                f"{run.backup.roots.backup_root} became another backup while the run was planned; nothing was written.",
-                "run the command again",
-            )
+            raise became_another_error(run.backup.roots)
         run.held_locks.check_other_hosts()
 
     def _prepare(self) -> None:
@@ -72,9 +70,21 @@ class TargetPreparation:
             raise
         check_writable(run.backup.roots, run.target)
         run.held_locks.acquire_host_lock()
+        self._check_owner()
         run.records.read()
         if self._own_records() != self._planned:  # the kernel's locks do not hold off runs of another machine
             raise ConflictError(f"another run has just started to work on {run.target.root}.", "wait for it to finish")
+
+    def _check_owner(self) -> None:
+        """Check, now that no other host can change the marker, that it is ours: another host may have taken the target over.
+
+        :raises ConflictError: it has, or the target is a different one.
+        """
+        roots, target = self.run.backup.roots, self.run.target
+        marker = read_marker(target.root)
+        if marker is None or marker.get("id") != target.ident:
+            raise became_another_error(roots)
+        check_marker(roots, target.root, marker)
 
     def _own_records(self) -> dict[str, tuple[str, float]]:
         """Return the records of the mirrors that this run has locked: the plan relies on them."""

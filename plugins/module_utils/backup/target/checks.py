@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import FORMAT, check_marker, read_marker
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import (
+    check_format,
+    check_marker,
+    our_owner,
+    owner_of,
+    read_marker,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import (
     INTERNAL_DIRECTORY,
     BackupRoots,
@@ -25,11 +31,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import
 _logger = get_logger("target")
 
 
-def inspect_target(roots: BackupRoots, init: bool = False, allow_local: bool = False) -> tuple[Target, bool]:
+def inspect_target(roots: BackupRoots, init: bool = False, allow_local: bool = False, take_over: bool = False) -> tuple[Target, bool]:
     """Check the target and the source; return the target, and whether it is new. Write nothing.
 
     :param init: accept a directory without a marker, if its file system is not that of ``/`` or ``repos_root``.
     :param allow_local: accept any file system.
+    :param take_over: accept the marker of another host or user.
     :raises ConflictError: a check failed.
     """
     source, root = os.path.realpath(roots.repos_root), os.path.realpath(roots.backup_root)
@@ -37,7 +44,10 @@ def inspect_target(roots: BackupRoots, init: bool = False, allow_local: bool = F
     _check_source(roots, source)
     marker = read_marker(root)
     if marker is not None:
-        check_marker(roots, root, marker)
+        if take_over:
+            check_format(root, marker)
+        else:
+            check_marker(roots, root, marker)
         _logger.debug("%s is a target with ID %s", root, marker["id"])
         return Target(root, str(marker["id"])), False
     if not init:
@@ -70,13 +80,9 @@ def open_for_reading(roots: BackupRoots) -> tuple[Target, str]:
             f"is it mounted? findmnt --target {shell_word(roots.backup_root)}",
             f"where it is: [defaults].backup_root in {roots.registry_path}",
         )
-    try:
-        check_marker(roots, root, marker)
-    except ConflictError:
-        if marker.get("format") != FORMAT:
-            raise
-        return Target(root, str(marker.get("id"))), f"{root} is the backup of {marker.get('user')} on {marker.get('host')}"
-    return Target(root, str(marker["id"])), ""
+    check_format(root, marker)
+    owner = owner_of(marker)
+    return Target(root, str(marker["id"])), "" if owner == our_owner(roots) else f"{root} is the backup of {owner}"
 
 
 def _check_apart(roots: BackupRoots, source: str, root: str) -> None:

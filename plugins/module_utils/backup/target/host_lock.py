@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.named_errors import errors_named
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
-from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id, machine_id, process_start
+from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id, host_name, machine_id, process_start
 
 MAX_LOCK_BYTES = 64 << 10
 
@@ -116,7 +115,7 @@ class HostLock:
 def describe_process() -> dict[str, Any]:
     """Return the description of this process that a lock file holds."""
     return {
-        "host": socket.gethostname(),
+        "host": host_name(),
         "machine": machine_id(),
         "boot": boot_id(),
         "pid": os.getpid(),

@@ -18,12 +18,12 @@ A file server that is down blocks every access to these paths, so code that uses
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import host_name
 
 INTERNAL_DIRECTORY = ".repoman"
 """The directory in ``backup_root`` that holds repoman's own files."""
@@ -48,7 +48,7 @@ class BackupRoots:
 
     def __post_init__(self) -> None:
         if not self.host:
-            object.__setattr__(self, "host", socket.gethostname())
+            object.__setattr__(self, "host", host_name())
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import tomllib
 from contextlib import suppress
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import MAX_LOCK_BYTES
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import MAX_MARKER_BYTES, marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import MAX_MARKER_BYTES, Owner, marker_path, owner_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import MAX_RECORDS_BYTES, RECORDS
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import host_name
 from ansible_collections.homelab.repoman.plugins.module_utils.process.python_probe import run_python
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError
 
@@ -132,7 +132,7 @@ def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
         return "unreadable", f"{name} is not TOML"
     if "host" not in marker:
         return "unreadable", f"{name} names no host"
-    for key, expected in (("host", socket.gethostname()), ("user", account.name)):
-        if marker.get(key) != expected:
-            return "foreign", f"of {key} {marker.get(key)!r}"
+    owner = owner_of(marker)
+    if owner != Owner(host_name(), account.name):
+        return "foreign", f"of {owner}"
     return "ready", ""

@@ -42,7 +42,16 @@ def test_only_named_units_may_lose_everything() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"allow_local": True}, {"verify": True, "init": True}, {"verify": True, "list_versions": "a"}, {"jobs": -1}, {"keep_days": -1}],
+    [
+        {"allow_local": True},
+        {"take_over": True, "init": True},
+        {"take_over": True, "verify": True},
+        {"take_over": True, "list_versions": "a"},
+        {"verify": True, "init": True},
+        {"verify": True, "list_versions": "a"},
+        {"jobs": -1},
+        {"keep_days": -1},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(params: dict[str, Any]) -> None:
     """Each is a usage error with a hint."""

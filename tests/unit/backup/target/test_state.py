@@ -36,7 +36,7 @@ def test_backup_target(me: Account) -> None:
     assert state.target_state(str(root), me) | {"free": 0} == {
         "path": str(root),
         "state": "foreign",
-        "detail": "of user 'x\\x1b'",
+        "detail": f"of x\\x1b on {socket.gethostname()}",
         "free": 0,
     }
     mark.unlink()

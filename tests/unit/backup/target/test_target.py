@@ -115,7 +115,11 @@ def test_the_mark_of_another_is_refused(place: BackupRoots, initialized_target: 
     mark = initialized_target.internal_path("mirror.toml")
     lines = [f'{key} = "{value}"' if line.startswith(f"{key} =") else line for line in mark.read_text().splitlines()]
     mark.write_text("\n".join(lines))
-    assert f"{key} '{value}'" in refused(place, init=True, allow_local=True).message
+    owner = {"host": "here", "user": place.owner.name} | {key: value}
+    error = refused(place, init=True, allow_local=True)
+    assert f"is the backup of {owner['user']} on {owner['host']}, and this is {place.owner.name} on here" in error.message
+    assert error.hints[0].startswith("repoman sync --take-over   # ")
+    assert inspect_target(place, take_over=True) == (initialized_target, False)
 
 
 @pytest.mark.parametrize("text", ["format = 2\n", "format = 1\n", "", "no toml", "\0"])
