@@ -39,7 +39,7 @@ options:
         description: Directory of the repositories.
         type: str
       backup_root:
-        description: Directory of the backup.
+        description: Directory of the backup; C({host}) in it stands for the name of the host.
         type: str
       logdir:
         description: Directory of the logs.

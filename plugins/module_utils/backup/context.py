@@ -27,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import FIND_SERVED, hung_mount, served_mounts_below
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report, UnresponsiveError, Work, run_in_child
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.backup_root import backup_root
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import (
     EffectiveSettings,
     ProjectSettings,
@@ -53,7 +54,7 @@ class BackupContext:
     def roots(self) -> BackupRoots:
         """The source and the target of the backup."""
         defaults = self.registry.defaults
-        return BackupRoots(self.account.expand(defaults.backup_root), self.account.expand(defaults.repos_root), self.path, self.account)
+        return BackupRoots(backup_root(defaults, self.account), self.account.expand(defaults.repos_root), self.path, self.account)
 
     @property
     def logdir(self) -> Path:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Container
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import STALE_SUFFIX, Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES, Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, version_names
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import has_marker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import LOST_AND_FOUND, is_lost_and_found
 
@@ -55,7 +58,27 @@ def top_level_unit(repos_root: str) -> Unit:
     return Unit(TOP_LEVEL_FILES, os.path.realpath(repos_root), is_top_level=True)
 
 
-def list_mirrors(target: Target) -> list[str]:
+def list_mirrors(target: Target, known: Container[str] = ()) -> list[str]:
+    """Return the mirrors in a target: its directories without repoman's own, and without those that are targets themselves.
+
+    :param known: units with a record in this target, so that nothing has to be read to know that they are mirrors.
+    """
+    return [name for name in list_directories(target) if name in known or not has_marker(target.mirror(name))]
+
+
+def check_mirror(target: Target, unit: str) -> None:
+    """Check that the directory of a unit's mirror is not a target itself.
+
+    :raises ConflictError: it is.
+    """
+    path = target.mirror(unit)
+    if has_marker(path):
+        raise ConflictError(
+            f"{path} is a backup itself, and not a mirror.", "to restore from it, make it [defaults].backup_root in the registry"
+        )
+
+
+def list_directories(target: Target) -> list[str]:
     """Return the directories in a target, without repoman's own."""
     try:
         with os.scandir(target.root) as entries:

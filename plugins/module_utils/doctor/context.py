@@ -34,6 +34,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Ownership, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.backup_root import backup_root
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
 Instances = dict[str, dict[str, Any]]
@@ -242,7 +243,7 @@ class DoctorContext:
     @cached_property
     def target(self) -> dict[str, Any]:
         """The state of the backup target, as ``status`` shows it."""
-        return target_state(self.account.expand(self.registry.defaults.backup_root), self.account)
+        return target_state(backup_root(self.registry.defaults, self.account), self.account)
 
     @cached_property
     def backup_times(self) -> BackupTimes:

@@ -11,6 +11,7 @@ import os
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import sync_times
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.backup_root import backup_root
 
 
 def find_mirror(context: RunContext, repo: str) -> str:
@@ -20,7 +21,7 @@ def find_mirror(context: RunContext, repo: str) -> str:
     """
     if os.path.isabs(repo):
         return ""
-    path = os.path.join(context.account.expand(context.registry.defaults.backup_root), repo.split("/", maxsplit=1)[0])
+    path = os.path.join(backup_root(context.registry.defaults, context.account), repo.split("/", maxsplit=1)[0])
     return path if not hung_mount(path) and os.path.lexists(path) else ""
 
 
@@ -32,5 +33,5 @@ def last_sync_of_mirror(context: RunContext, repo: str) -> str:
     if not find_mirror(context, repo):
         return ""
     defaults = context.registry.defaults
-    logdir, root = context.account.expand(defaults.logdir), context.account.expand(defaults.backup_root)
+    logdir, root = context.account.expand(defaults.logdir), backup_root(defaults, context.account)
     return sync_times.read(logdir, root).get(repo.split("/", maxsplit=1)[0], "")

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     TIME = "UTC time, as a string"
     DIRECTORY = "directory"
     DURATION = "duration"
+    HOST_DIRECTORY = "directory, with {host}"
     STRINGS = "list of strings"
     BOOLEAN = "boolean"
     CHOICE = "one of"
@@ -63,6 +64,7 @@ class Key:
         readers: dict[Kind, Callable[[str, Any], Any]] = {
             Kind.DIRECTORY: table.directory,
             Kind.DURATION: table.duration,
+            Kind.HOST_DIRECTORY: table.host_directory,
             Kind.STRINGS: table.strings,
             Kind.BOOLEAN: table.boolean,
         }
@@ -86,7 +88,8 @@ HOST = (
 )  # fmt: skip
 DEFAULTS = (
     Key("repos_root", Kind.DIRECTORY, _DEFAULTS.repos_root, "The directory of all repositories."),
-    Key("backup_root", Kind.DIRECTORY, _DEFAULTS.backup_root, "The target of sync: a mounted directory with a marker, which sync --init makes."),
+    Key("backup_root", Kind.HOST_DIRECTORY, _DEFAULTS.backup_root, "The target of sync: a mounted directory with a marker, which sync --init makes. "
+        "{host} in it stands for the name of this host, as hostname prints it, so that several hosts can share a file system: '/nfs/repos/{host}'."),
     Key("logdir", Kind.DIRECTORY, _DEFAULTS.logdir, "Logs and the state of the backup, profiles that were replaced, and drafts of profile edit."),
     Key("incus_project", Kind.STRING, _DEFAULTS.incus_project, "The Incus project that has the containers."),
     Key("default_image", Kind.STRING, _DEFAULTS.default_image, "Image of new containers: REMOTE:IMAGE, or an alias or fingerprint of a local image."),

@@ -18,6 +18,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_synt
 
 Data = dict[str, Any]
 T = TypeVar("T")
+HOST_PLACEHOLDER = "{host}"
+"""Stands for the name of the host in ``backup_root``."""
 CORRECT = "correct that line; the file was not changed"
 """The hint of most errors."""
 
@@ -74,6 +76,16 @@ class Table:
         value = self.string(key, default)
         if not value.startswith(("/", "~/", "$HOME/")) and value not in ("~", "$HOME"):
             raise self.error(key, f"{self._key_name(key)} must start with /, ~/ or $HOME/")
+        return value
+
+    def host_directory(self, key: str, default: str) -> str:
+        """Return the path of a directory, as :meth:`directory`; it may contain ``{host}``, the name of the host, but no other placeholder."""
+        value = self.directory(key, default)
+        rest = value.replace("${HOME}", "").replace(HOST_PLACEHOLDER, "")
+        if "{" in rest or "}" in rest:
+            raise self.error(
+                key, f"{self._key_name(key)} may have no braces but those of {HOST_PLACEHOLDER}, which is the name of the host"
+            )
         return value
 
     def boolean(self, key: str, default: T) -> bool | T:

@@ -136,6 +136,9 @@ def test_an_address_of_its_own_is_kept() -> None:
 
 
 MALFORMED = {
+    "another placeholder": (HEAD + '[defaults]\nbackup_root = "/nfs/{user}"\n', 4),
+    "half a placeholder": (HEAD + '[defaults]\nbackup_root = "/nfs/host}"\n', 4),
+    "two braces": (HEAD + '[defaults]\nbackup_root = "/nfs/{{host}}"\n', 4),
     "syntax": (HEAD + "[host\n", 3),
     "no value": (HEAD + "[host]\nlan_ip =\n", 4),
     "key twice": (HEAD + '[host]\nlan_ip = ""\nlan_ip = ""\n', 5),

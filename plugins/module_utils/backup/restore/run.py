@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RESTORES, RunLocks, unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
@@ -88,6 +88,7 @@ class RestoreRun:
         options = self.options
         path = self.context.resolve_path(options.name, [*list_mirrors(self.target), *_units_in_history(self.target), TOP_LEVEL_FILES])
         unit, _slash, subpath = path.partition("/")
+        check_mirror(self.target, unit)
         if not check:
             self._lock(unit)
         planner = RestorePlanner(self.context, self.target, options, unit, os.fsencode(subpath))
@@ -137,6 +138,7 @@ class RestoreRun:
     def run_objects(self, check: bool) -> dict[str, Any]:
         """Plan to restore objects, and apply it unless ``check``; return the module's result."""
         path = self.context.resolve_path(self.options.name, list_mirrors(self.target))
+        check_mirror(self.target, path.partition("/")[0])
         if not check:
             self._lock(path.partition("/")[0])
         result = restore_objects(self.context, self.target, self.options.name, path, check=check, diff=self.options.diff)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_directories
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
@@ -68,12 +68,20 @@ def missing_source_error(unit: Unit) -> ConflictError:
     )
 
 
+def nested_target_error(target: Target, unit: Unit) -> ConflictError:
+    """Return the error of a unit whose mirror would be a target itself, most likely that of another host."""
+    return ConflictError(
+        f"{target.mirror(unit.name)} is a backup itself, so it cannot be the mirror of {unit.source}.",
+        "give each backup its own directory, none inside another: [defaults].backup_root in the registry",
+    )
+
+
 def check_top_level(repos_root: str, manifest: Manifest, target: Target) -> None:
     """Refuse files in ``repos_root`` that would replace a mirror.
 
     :raises ConflictError: a file has the name of a mirror.
     """
-    directories = {INTERNAL_DIRECTORY, *list_mirrors(target)}
+    directories = {INTERNAL_DIRECTORY, *list_directories(target)}
     for entry in manifest.entries():
         name = os.fsdecode(entry.path)
         if name == INTERNAL_DIRECTORY:

@@ -27,7 +27,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task i
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import SAVED_SUFFIX, list_mirrors, top_level_names
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import (
+    SAVED_SUFFIX,
+    list_directories,
+    list_mirrors,
+    top_level_names,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
@@ -61,7 +66,10 @@ class UnitPlanner:
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
         """Begin to plan units in the background."""
         units = {selection.name for selection in selected if selection.has_source and _may_be_unit(selection.unit)}
-        with_mirror = {TOP_LEVEL_FILES, *list_mirrors(self.run.target)}
+        directories = set(list_directories(self.run.target))
+        nested = directories - set(list_mirrors(self.run.target, self.run.records.current.units))
+        with_mirror = {TOP_LEVEL_FILES} | directories
+        units -= nested
         self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
         tasks: list[UnitTask] = []
         for selection in selected:
@@ -69,6 +77,8 @@ class UnitPlanner:
             tasks.append(task)
             if not selection.has_source:
                 plan_missing_source(self.run, task)
+            elif selection.name in nested:
+                task.result.fail(guard.nested_target_error(self.run.target, task.unit))
             elif selection.name not in units:
                 task.result.fail(
                     ConflictError(f"a directory in repos_root may not be called {selection.name!r}: repoman uses that name.", "rename it")
@@ -172,7 +182,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
     It is retired if it was named and shrinking is allowed, or if a restore had saved its source there; otherwise it fails. If there is
     no mirror either, there is nothing to do, which is a failure too unless shrinking is allowed.
     """
-    if task.name not in list_mirrors(run.target):
+    if task.name not in list_mirrors(run.target, run.records.current.units):
         task.is_absent = True
         if not run.options.may_lose:
             task.result.fail(

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.backup_root import backup_root
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.predicted import predicted_account_and_registry
 
 
@@ -20,7 +21,7 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     """
     options = SyncOptions.from_params(params)
     account, registry = predicted_account_and_registry(params)
-    source, target = (account.expand(path) for path in (registry.defaults.repos_root, registry.defaults.backup_root))
+    source, target = account.expand(registry.defaults.repos_root), backup_root(registry.defaults, account)
     if options.list_versions is not None:
         return {"changed": False, "name": options.list_versions, "kept": [], "target": target}
     report = SyncReport(target, []) if options.verify else SyncReport(target, [], [f"back up {source} to {target}"], [])

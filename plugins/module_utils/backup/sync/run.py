@@ -124,8 +124,7 @@ def _note_last_sync(context: BackupContext, units: Iterable[str], now: datetime)
     directories = set(units)
     if directories:
         with suppress(RepomanError, OSError):  # a convenience: the backup is complete without it
-            root = context.account.expand(context.registry.defaults.backup_root)
-            sync_times.write(str(context.logdir), root, directories, iso_time(now), context.account)
+            sync_times.write(str(context.logdir), context.roots.backup_root, directories, iso_time(now), context.account)
     names = {name for name in context.registry.projects if context.project_directory(name) in directories and context.projects[name].backup}
     if not names:
         return

@@ -41,8 +41,8 @@ def plan_take_over(run: SyncContext) -> TakeOver | None:
     marker, text = read_marker(root), read_marker_text(root)
     if marker is None or text is None or owner_of(marker) == our_owner(roots):
         return None
-    internal = str(run.target.internal_path())
-    check_uid(root, (root, internal, *(str(run.target.mirror(name)) for name in list_mirrors(run.target))), os.R_OK | os.W_OK | os.X_OK)
+    mirrors = [str(run.target.mirror(name)) for name in list_mirrors(run.target, run.records.current.units)]
+    check_uid(root, (root, str(run.target.internal_path()), *mirrors), os.R_OK | os.W_OK | os.X_OK)
     HostLock(run.target, str(run.state)).check()
     return TakeOver(run, text, marker)
 

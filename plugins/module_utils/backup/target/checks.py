@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
+from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import (
     check_format,
     check_marker,
+    has_marker,
     our_owner,
     owner_of,
     read_marker,
@@ -60,6 +63,7 @@ def inspect_target(roots: BackupRoots, init: bool = False, allow_local: bool = F
         )
     if os.path.lexists(root) and not os.path.isdir(root):
         raise ConflictError(f"{roots.backup_root} is not a directory.", f"choose another: [defaults].backup_root in {roots.registry_path}")
+    _check_not_nested(roots, root)
     if not allow_local:
         _check_elsewhere(roots, source, root)
     _logger.debug("%s will be a new target", root)
@@ -96,6 +100,22 @@ def _check_apart(roots: BackupRoots, source: str, root: str) -> None:
             f"repos_root, {roots.repos_root}, lies inside backup_root, {roots.backup_root}: mirrors would overwrite repositories.",
             f"choose another: [defaults].backup_root in {roots.registry_path}",
         )
+
+
+def _check_not_nested(roots: BackupRoots, root: str) -> None:
+    """Refuse a new target inside another one, or around others: the outer one would take the inner one for a mirror."""
+    hint = f"choose a directory that is not inside a backup: [defaults].backup_root in {roots.registry_path}"
+    for parent in map(str, Path(root).parents):
+        if has_marker(parent):
+            raise ConflictError(
+                f"{roots.backup_root} lies inside {parent}, which is a backup itself; nothing was written.",
+                hint,
+                "to move that backup: see 'Several hosts' in the documentation",
+            )
+    with suppress(FileNotFoundError):
+        for name in sorted(os.listdir(root)):
+            if has_marker(os.path.join(root, name)):
+                raise ConflictError(f"{roots.backup_root} contains another backup, {name}; nothing was written.", hint)
 
 
 def _check_source(roots: BackupRoots, source: str) -> None:

@@ -59,6 +59,11 @@ def marker_path(root: str) -> Path:
     return Path(root, INTERNAL_DIRECTORY, "mirror.toml")
 
 
+def has_marker(root: str | Path) -> bool:
+    """Return whether a directory is a target, of any owner."""
+    return os.path.lexists(marker_path(str(root)))
+
+
 def initialize(roots: BackupRoots, target: Target) -> None:
     """Write the marker, which makes a directory the target. Leave its other files alone."""
     import tomlkit

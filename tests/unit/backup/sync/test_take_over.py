@@ -272,6 +272,43 @@ def test_another_user(hosts: Hosts) -> None:
     assert done["previous_owner"]["last_run"] == "" and done["changed"]
 
 
+def test_backup_inside_a_backup_is_no_mirror(hosts: Hosts) -> None:
+    """A target that has always been inside another one: no unit of that name is written to it, retired or restored from it."""
+    inner = hosts.backup / "nas"
+    shutil.copytree(hosts.backup / ".repoman", inner / ".repoman")
+    tree = seen(inner)
+    hosts.one.write("nas/file")
+    hosts.one.write("plain/more")
+    done = hosts.one.sync()
+    assert actions(done) == {"isurus": "unchanged", "nas": "failed", "plain": "synced", "(loose files)": "unchanged"}
+    assert f"{inner} is a backup itself, so it cannot be the mirror of {hosts.one.repos}/nas." in done["msg"]
+    shutil.rmtree(hosts.one.repos / "nas")
+    assert not hosts.one.sync()["changed"]
+    for run in (lambda: hosts.one.sync(names=["nas"]), lambda: hosts.one.restore("nas")):
+        with pytest.raises(RepomanError):
+            run()
+    assert seen(inner) == tree
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_host_in_the_path_of_the_backup(hosts: Hosts, shared: bool) -> None:
+    """Two hosts with the same registry: each has its own backup; without ``{host}`` the second one is refused."""
+    for home in (hosts.one, hosts.two):
+        home.registry.write_text(home.registry.read_text().replace(str(hosts.backup), f"{hosts.root}/nfs{'' if shared else '/{host}'}"))
+    (hosts.root / "nfs").mkdir()
+    hosts.two.write("plain/other")
+    hosts.one.init()
+    hosts.be("two")
+    if shared:
+        refused(hosts.two.init, "is the backup of")
+        return
+    hosts.two.init()
+    assert sorted(os.listdir(hosts.root / "nfs/two")) == [".repoman", "plain"]
+    assert not (hosts.root / "nfs/one/plain/other").exists()
+    (times,) = (json.loads(path.read_text()) for path in (hosts.two.log / "times").glob("*.json"))
+    assert list(times) == [f"{hosts.root}/nfs/two"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
 @pytest.mark.parametrize("foreign", [".repoman", "plain"])
 def test_another_uid_is_named(

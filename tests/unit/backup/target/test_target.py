@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.reco
     read_records,
     write_records,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, list_directories, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from backup_fixture import tmpfs
@@ -142,6 +144,24 @@ def test_backup_inside_repos_and_repos_inside_backup_are_refused(tmp_path: Path,
         assert "inside" in error.message
     with pytest.raises(ConflictError, match="inside"):
         inspect_target(BackupRoots("/", place.repos_root, "", place.owner, "here"), init=True, allow_local=True)
+
+
+def test_a_place_inside_or_around_another_backup_is_refused(place: BackupRoots, initialized_target: Target) -> None:
+    """Whoever the other one belongs to, and however deep the new one is in it; what has its marker already is used as before."""
+    for inside in ("mine", "deep/er"):
+        error = refused(replace(place, backup_root=f"{place.backup_root}/{inside}"), init=True, allow_local=True)
+        assert f"lies inside {initialized_target.root}, which is a backup itself" in error.message
+    Path(place.backup_root).rename(f"{place.backup_root}.aside")
+    os.mkdir(place.backup_root)
+    Path(f"{place.backup_root}.aside").rename(f"{place.backup_root}/nas")
+    assert "contains another backup, nas;" in refused(place, init=True, allow_local=True).message
+    inner = replace(place, backup_root=f"{place.backup_root}/nas")
+    assert inspect_target(inner)[0].ident == initialized_target.ident
+    outer = Target(place.backup_root, "00")
+    os.mkdir(outer.mirror("isurus"))
+    assert list_mirrors(outer) == ["isurus"] and list_directories(outer) == ["isurus", "nas"]
+    with pytest.raises(ConflictError, match="is a backup itself"):
+        check_mirror(outer, "nas")
 
 
 def test_a_missing_or_empty_source_is_refused(place: BackupRoots, initialized_target: Target) -> None:
