@@ -174,7 +174,7 @@ def restart_incus(socket: str) -> None:
 
 @contextmanager
 def _sshd(place: Path, name: str, who: Me | None, environment: dict[str, str]) -> Iterator[int]:
-    """Run an ssh daemon on loopback; yields its port.
+    """Run an ssh daemon on loopback, as root on a host of its own name; yields its port.
 
     :param who: whose daemon it is, which lets nobody else in; root's where not given.
     :param environment: of what it runs.
@@ -182,10 +182,12 @@ def _sshd(place: Path, name: str, who: Me | None, environment: dict[str, str]) -
     port, config = closed_port(), place / f"{name}.sshd"
     config.write_text(CONFIG.format(port=port, place=place, environment=" ".join(f"{key}={value}" for key, value in environment.items())))
     command = [SSHD, "-D", "-e", "-f", str(config)]
+    named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name] if PRIVILEGED else []
     made = who is None and not PRIVSEP.exists()
     if made:
         PRIVSEP.mkdir(mode=0o755)
-    daemon = subprocess.Popen(who.command(command, {}) if who else command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [*named, *(who.command(command, {}) if who else command)]
+    daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert daemon.stderr
     try:
         said = []

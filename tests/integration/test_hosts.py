@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from lab import Lab, closed_port, lab
 from proxy import Hook, RecordingProxy, RequestPause
-from world import CHECKOUT, TIMEOUT, Me, Result, changes
+from world import CHECKOUT, TIMEOUT, Me, Result, changes, place_for
 
 HOMELAB = Path(__file__).parent / "homelab"
 NAMES = ("nas1", "nas2")
@@ -112,12 +112,55 @@ def test_commands_of_the_guide(homelab: Lab) -> None:
         text = re.sub(r'(?m)^default_image = ".*?"', 'default_image = "busybox"', host.registry.read_text())
         host.write(host.registry, text.replace('lan_ip = ""', 'lan_ip = "192.0.2.1"'))
         host.git_repository("isurus")
-    lines = re.findall(r"^   \$ ((?:repoman|ansible-playbook) .*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^   \$ ((?:repoman -i|ansible-playbook) .*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(lines) == 4
     for line in lines:
         done = homelab.controller.run("sh", "-c", line)
         assert done.code == 0, (line, done)
     assert ["isurus" in host.instances() for host in homelab.hosts.values()] == [True, False]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for hosts with names of their own")
+def test_backups_on_one_file_system(homelab: Lab) -> None:
+    """Both hosts back up at once: each has its own backup and sees nothing of the other's. Without ``{host}``, the second one is refused."""
+    on = ("-i", homelab.inventory(), "--forks", "2", "--json")
+    homelab.controller.repoman(*on, "setup")
+    with place_for("repoman-n") as shared:
+        shared.chmod(0o1777)
+
+        def use(directory: str) -> None:
+            for host in homelab.hosts.values():
+                host.write(host.registry, re.sub(r'(?m)^(backup_root = )".*"', rf'\1"{shared}/{directory}"', host.registry.read_text()))
+
+        use("{host}")
+        for name, host in homelab.hosts.items():
+            for repository in ("both", f"of-{name}"):
+                host.git_repository(repository)
+        for options in (("--init", "--allow-local"), ()):
+            done = homelab.controller.repoman(*on, "sync", *options).data["hosts"]
+            for name, host in homelab.hosts.items():
+                assert done[name]["changed"] and done[name]["exit_code"] == 0
+                assert done[name]["target"] == str(shared / name)
+                units = {unit["name"] for unit in done[name]["units"]}
+                assert units >= {"both", f"of-{name}"} and {*os.listdir(shared / name)} - {".repoman"} == units & {*os.listdir(host.repos)}
+                assert f'host = "{name}"' in (shared / name / ".repoman/mirror.toml").read_text()
+                assert host.run("git", "fsck", cwd=shared / name / "both").code == 0
+                assert f"of-{name}" in (host.home / ".local/state/repoman/times/last_sync.json").read_text()
+                host.write(host.repos / "both/file", f"{name}\n")
+        assert [(shared / name / "both/file").exists() for name in NAMES] == [False, False]
+        assert sorted(os.listdir(shared)) == list(NAMES)
+        assert {each["exit_code"] for each in homelab.controller.repoman(*on, "sync").data["hosts"].values()} == {0}
+        assert [(shared / name / "both/file").read_text() for name in NAMES] == [f"{name}\n" for name in NAMES]
+
+        use("one")
+        homelab.controller.repoman(*on, "-l", "nas1", "sync", "--init", "--allow-local")
+        error = homelab.controller.repoman(*on, "sync", "--init", "--allow-local", code=4).data["hosts"]["nas2"]["msg"]
+        assert "belongs to UID " in error
+        for path in (shared / "one", *(shared / "one").rglob("*")):
+            os.chown(path, homelab.hosts["nas2"].me.uid, homelab.hosts["nas2"].me.gid, follow_symlinks=False)
+        error = homelab.controller.repoman(*on, "-l", "nas2", "sync", "--init", "--allow-local", code=4).data["hosts"]["nas2"]["msg"]
+        assert f"is the backup of {homelab.hosts['nas1'].me.name} on nas1, and this is {homelab.hosts['nas2'].me.name} on nas2;" in error
+        assert not (shared / "one/of-nas2").exists()
 
 
 def test_host_that_is_down(homelab: Lab) -> None:

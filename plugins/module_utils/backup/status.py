@@ -14,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup import left
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.state import target_state
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.backup_root import backup_root
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 
 
@@ -30,7 +31,7 @@ class BackupStatus:
 
     def read_target(self) -> dict[str, Any]:
         """Return the state of the target; see :func:`target_state`. It takes seconds if the target does not answer."""
-        return target_state(self.account.expand(self.registry.defaults.backup_root), self.account)
+        return target_state(backup_root(self.registry.defaults, self.account), self.account)
 
     def add_to(self, result: dict[str, Any], target: dict[str, Any]) -> None:
         """Add to the result of ``status`` the target, what backups leave out, and when everything was last backed up."""
