@@ -19,6 +19,9 @@ description:
     a warning.
   - Files that a run replaces or removes in a mirror are moved to the history and kept for O(keep_days).
   - Nothing is changed if the target is missing, is not the expected one or does not respond, or if a source has vanished.
+  - Each run also backs up the settings of the host - the registry, the overrides and the user's profile templates - to
+    C(.repoman/settings) of the target. The times of backups in the registry do not count as a change. Settings that look lost replace
+    nothing, and the task fails with exit code 4.
   - If a unit fails, the remaining units are backed up, and then the task fails.
   - Each unit has a lock. A unit that another run is working on is C(busy); the remaining units are backed up, and then the task fails
     with exit code 4.
@@ -63,6 +66,7 @@ options:
   allow_shrink:
     description:
       - Allow a run to remove more than half of a unit's files.
+      - Without O(names), also allow it to remove settings of the host from the backup that look lost here.
       - With O(names), also allow it to empty a mirror whose source is empty, and to retire a mirror whose source is gone.
     type: bool
     default: false
@@ -232,6 +236,77 @@ summary:
   returned: unless O(list_versions), or the whole run failed
   type: dict
   sample: {synced: 1, unchanged: 4, files: 5, bytes: 18234, kept_bytes: 411, seconds: 0.8, unverified: 0}
+settings:
+  description: Result for the settings of the host, which are not a unit.
+  returned: unless O(list_versions), or the whole run failed
+  type: dict
+  sample:
+    name: "(settings)"
+    action: synced
+    first: false
+    created: 1
+    changed: 1
+    removed: 0
+    files: 2
+    bytes: 1834
+    kept_bytes: 411
+  contains:
+    name:
+      description: C((settings)), their name in the history.
+      returned: always
+      type: str
+    action:
+      description:
+        - C(synced), C(unchanged), C(failed), or C(skipped) if the run refused all units and so did not change the target.
+        - With O(verify), C(same), C(differs) or C(failed).
+      returned: always
+      type: str
+    first:
+      description: V(true) for the first backup of the settings, or V(false).
+      returned: if they differ
+      type: bool
+    created:
+      description: Number of files that are new in the backup; in check mode, the predicted number.
+      returned: if they differ
+      type: int
+    changed:
+      description: Number of files that were replaced in the backup; in check mode, the predicted number.
+      returned: if they differ
+      type: int
+    removed:
+      description: Number of files that were removed from the backup; in check mode, the predicted number.
+      returned: if they differ
+      type: int
+    files:
+      description: Number of files written or removed; in check mode, the predicted number.
+      returned: always
+      type: int
+    bytes:
+      description: Bytes written; 0 in check mode.
+      returned: always
+      type: int
+    kept_bytes:
+      description: Bytes copied to the history; 0 in check mode.
+      returned: always
+      type: int
+    differences:
+      description: With O(verify), the files that differ, one line each, without their content.
+      returned: with O(verify)
+      type: list
+      elements: str
+    msg:
+      description: For a failure, the error in one sentence.
+      returned: if they failed
+      type: str
+    hints:
+      description: For a failure, remedies, each a command or a sentence.
+      returned: if they failed
+      type: list
+      elements: str
+    exit_code:
+      description: For a failure, the exit code of the command C(repoman).
+      returned: if they failed
+      type: int
 steps:
   description: Steps of the run besides those of units; in check mode, those that would be taken.
   returned: unless O(list_versions), or the whole run failed

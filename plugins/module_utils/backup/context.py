@@ -44,11 +44,13 @@ class BackupContext:
     """The backup of one account, as its registry describes it.
 
     :param path: path of the registry.
+    :param user_dir: directory of the user's profile templates.
     """
 
     account: Account
     path: str
     registry: Registry
+    user_dir: str = ""
 
     @cached_property
     def roots(self) -> BackupRoots:
@@ -200,4 +202,5 @@ def load_context(params: dict[str, Any], predicting: bool = False) -> BackupCont
     """
     account = get_account(params["user"])
     path = account.expand(params["registry_path"] or registry.default_path(account.home))
-    return BackupContext(account, path, load_predicted(path, params, account) if predicting else registry.load(path))
+    user_dir = account.expand(params.get("user_dir") or registry.default_user_dir(account.home))
+    return BackupContext(account, path, load_predicted(path, params, account) if predicting else registry.load(path), user_dir)

@@ -28,10 +28,15 @@ class Action(StrEnum):
     DIFFERS = "differs"
     BUSY = "busy"
     FAILED = "failed"
+    SKIPPED = "skipped"
+    """Only of the settings: the run refused all units, so it did not change the target."""
 
 
 SUCCESS = (Action.SYNCED, Action.UNCHANGED, Action.RETIRED)
 """Actions after which the mirror is up to date."""
+
+BAD = (Action.FAILED, Action.BUSY, Action.DIFFERS)
+"""Actions that make the run a failure."""
 
 ACTION_LABELS: Mapping[str, str] = {
     Action.SYNCED: "synced",
@@ -41,6 +46,7 @@ ACTION_LABELS: Mapping[str, str] = {
     Action.DIFFERS: "differs",
     Action.BUSY: "too busy",
     Action.FAILED: "failed",
+    Action.SKIPPED: "skipped",
 }
 """Actions as the command shows them."""
 
@@ -85,6 +91,7 @@ class SyncReport:
     :param target: directory of the backup, links resolved.
     :param steps: other steps than those of units, one sentence each.
     :param expired: versions removed from the history; None if the run removes none, as with ``verify``.
+    :param settings: the result of the host's settings, which are not a unit; None if the run does not reach them.
     :param diff: changed paths of each unit, in the form that Ansible shows.
     :param previous_owner: of a target that was taken over: ``host``, ``user`` and ``last_run``.
     :param unverified: number of repositories that are backed up but cannot be verified.
@@ -98,6 +105,7 @@ class SyncReport:
     diff: list[dict[str, str]] | None = None
     unverified: int = 0
     previous_owner: dict[str, str] | None = None
+    settings: UnitResult | None = None
 
     @property
     def changed(self) -> bool:
@@ -117,7 +125,8 @@ class SyncReport:
             "warnings": self.warnings,
             "summary": self._summary(seconds),
         }
-        optional = {"expired": self.expired, "previous_owner": self.previous_owner, "diff": self.diff}
+        settings = None if self.settings is None else self.settings.as_dict()
+        optional = {"expired": self.expired, "previous_owner": self.previous_owner, "diff": self.diff, "settings": settings}
         result |= {key: value for key, value in optional.items() if value is not None}
         return result | self._failure()
 
@@ -135,16 +144,19 @@ class SyncReport:
         }
 
     def _failure(self) -> dict[str, Any]:
-        """Return the keys that make the result a failure; empty if no unit failed."""
-        bad = [unit for unit in self.units if unit.action in (Action.FAILED, Action.BUSY, Action.DIFFERS)]
-        if not bad:
+        """Return the keys that make the result a failure; empty if neither a unit nor the settings failed."""
+        bad = [unit for unit in self.units if unit.action in BAD]
+        settings = [self.settings] if self.settings is not None and self.settings.action in BAD else []
+        if not bad and not settings:
             return {}
         is_verification = any(unit.differences is not None for unit in self.units)
         verb = "differ from their mirrors, or cannot be compared" if is_verification else "were not backed up"
         names = ", ".join(unit.name for unit in bad)
+        messages = [bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}."] if bad else []
+        messages += [each.msg or "the settings differ from those in the backup." for each in settings]
         return {
             "failed": True,
-            "msg": bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}.",
-            "hints": [hint for unit in bad for hint in unit.hints or ()][:4],
-            "exit_code": max(1 if unit.exit_code is None else unit.exit_code for unit in bad),
+            "msg": " ".join(messages),
+            "hints": [hint for each in (*bad, *settings) for hint in each.hints or ()][:4],
+            "exit_code": max(1 if each.exit_code is None else each.exit_code for each in (*bad, *settings)),
         }

@@ -48,6 +48,16 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
     :param owner: owner of a new file if this process is root.
     :raises RepomanError: it cannot be written; the message says whether the old file is unchanged.
     """
+    write_atomic_bytes(path, text.encode(), owner)
+
+
+def write_atomic_bytes(path: str, data: bytes, owner: Owner, *, mtime_ns: int | None = None, mode: int | None = None) -> None:
+    """Do the same as :func:`write_atomic` with bytes.
+
+    :param mtime_ns: modification time of the file; None for now.
+    :param mode: permissions of the file, also of an existing one; None to keep those of an existing one.
+    :raises RepomanError: as :func:`write_atomic`.
+    """
     outcome = "it was not changed"
     target = Path(path)
     temporary = target.with_name(f".{target.name}.new")
@@ -56,8 +66,12 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
         try:
             with open(temporary, "xb", opener=_private) as file:
                 _copy_owner_and_mode(file.fileno(), target, owner)
-                file.write(text.encode())
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                file.write(data)
                 file.flush()
+                if mtime_ns is not None:
+                    os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
                 os.fsync(file.fileno())
             os.rename(temporary, target)
             outcome = "it has its new content, which a power failure may undo"

@@ -25,16 +25,30 @@ def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
     :raises OSError: it cannot be read, is not a regular file, or is larger than ``limit``.
     :raises ValueError: it is not UTF-8.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | (0 if waits else os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY)
+    return read_bytes_limited(path, limit, waits=waits)[0].decode("utf-8")
+
+
+def read_bytes_limited(
+    path: str | os.PathLike[str], limit: int, *, waits: bool = False, follow: bool = False
+) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a regular file, and its status; the limit holds while reading.
+
+    :param waits: as for :func:`read_limited`.
+    :param follow: follow a link at ``path``, to a regular file.
+    :raises OSError: as :func:`read_limited`.
+    """
+    links = 0 if follow else os.O_NOFOLLOW
+    file = os.open(path, os.O_RDONLY | links | (0 if waits else os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY)
     try:
-        if not waits and not stat.S_ISREG(os.fstat(file).st_mode):
+        status = os.fstat(file)
+        if not waits and not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         data = bytearray()
         while chunk := os.read(file, CHUNK):
             data += chunk
             if len(data) > limit:
                 raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
-        return data.decode("utf-8")
+        return bytes(data), status
     finally:
         os.close(file)
 

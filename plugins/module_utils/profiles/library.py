@@ -23,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Template, parse_template
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import default_user_dir
 
 SUFFIXES = (".yml", ".yaml")
 TEMPLATE_BYTES = 4 << 20
@@ -120,7 +121,7 @@ def vendor_dir(configured: str | None = None) -> str:
 
 def user_dir(home: str) -> str:
     """Return the directory of the user's own templates."""
-    return os.path.join(home, ".config", "repoman", "profiles.d")
+    return default_user_dir(home)
 
 
 def library_of(params: dict[str, Any], account: Account) -> Library:

@@ -40,6 +40,11 @@ def default_path(home: str) -> str:
     return str(Path(home, ".config", "repoman", "repoman.toml"))
 
 
+def default_user_dir(home: str) -> str:
+    """Return the path of the directory of the user's profile templates in a home directory."""
+    return str(Path(home, ".config", "repoman", "profiles.d"))
+
+
 def load(path: str) -> Registry:
     """Read the registry.
 

@@ -62,7 +62,8 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
         lines.append(Line("out", "there is nothing to back up"))
     code = 0
     problems: list[Line] = []
-    for unit in result["units"]:
+    settings = [result["settings"]] if "settings" in result else []
+    for unit in [*result["units"], *settings]:
         differences = unit.get("differences") or []
         lines += [Line("out", f"{unit['name']}: {difference}") for difference in differences[:MAX_DIFFERENCES]]
         if len(differences) > MAX_DIFFERENCES:

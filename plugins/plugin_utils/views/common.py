@@ -134,6 +134,7 @@ UNCHANGED = ("up to date", " already")
 
 PAST_TENSES = {
     "adopt": "adopted",
+    "back": "backed",
     "copy": "copied",
     "create": "created",
     "delete": "deleted",
@@ -148,6 +149,7 @@ PAST_TENSES = {
     "prepare": "prepared",
     "remount": "remounted",
     "remove": "removed",
+    "replace": "replaced",
     "rename": "renamed",
     "restart": "restarted",
     "restore": "restored",

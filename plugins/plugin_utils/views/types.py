@@ -281,6 +281,7 @@ class SyncResult(Steps):
     """The result of ``repoman_sync``. ``summary`` has a number for each action that occurred, and the totals."""
 
     units: list[SyncedUnit]
+    settings: NotRequired[SyncedUnit]
     summary: dict[str, Any]
     previous_owner: NotRequired[dict[str, str]]
 

@@ -30,9 +30,10 @@ ROWS: dict[str, int] = {
     "backup.manifest": 8,
     "backup.mirror": 9,
     "backup": 10,
-    "backup.sync": 11,
-    "backup.restore": 11,
-    "doctor": 12,
+    "backup.settings": 11,
+    "backup.sync": 12,
+    "backup.restore": 12,
+    "doctor": 13,
 }
 """Each folder's row; ``backup`` is the files directly in it. Folders of one row do not import each other."""
 

@@ -231,3 +231,20 @@ def test_a_remount_that_fails_as_a_whole_completes_the_result_of_the_restore() -
     result = render("remount", failure | {"changed": False, "exit_code": 1}, True, Mode())
     assert [line.render() for line in result.lines] == ["repoman: error: there is no incus socket.", "hint: start it"]
     assert (result.exit_code, result.added) == (1, failure | {"remounted": []})
+
+
+def test_the_settings_are_told_if_they_changed_or_failed() -> None:
+    """A step says that they were backed up, an error that they were not; a difference is named, without a count among the units."""
+    summary = SUMMARY | {"unchanged": 1}
+    settings = unit("(settings)", "synced")
+    result = {"units": [unit("a", "unchanged")], "steps": ["back up the settings (3 files)"], "summary": summary, "settings": settings}
+    lines, code = said("sync", result)
+    assert "==> backed up the settings (3 files)" in lines and code == 0
+    assert "would back up the settings (3 files)" in said("sync", result, check=True)[0]
+    assert not [line for line in lines if "(settings)" in line]
+    settings |= {"action": "failed", "msg": "9 of 9 settings are gone.", "hints": ["repoman restore --settings"], "exit_code": 4}
+    lines, code = said("sync", result | {"steps": [], "settings": settings}, failed=True)
+    assert [line for line in lines if "9 of 9" in line or "restore --settings" in line] == lines[-2:] and code == 4
+    settings = unit("(settings)", "differs") | {"differences": ["repoman.toml differs"]}
+    lines, code = said("sync", result | {"steps": [], "settings": settings}, failed=True)
+    assert "(settings): repoman.toml differs" in lines and code == 1

@@ -9,9 +9,10 @@
 3. Plan the units in waves (see ``waves.py``): all of them at once, unless that takes so long that finished ones would wait.
    A first copy is fast because the first units are copied while others are still compared, so a wave is applied before the next one is
    planned. The first wave is planned before anything is written, which costs no time: it must be complete anyway.
-4. With the first unit that is not refused, change the target for the first time (see ``target_preparation.py``). If there is no such
+4. Compare the host's settings (see ``host_settings.py``); they are backed up before the first unit.
+5. With the first unit that is not refused, change the target for the first time (see ``target_preparation.py``). If there is no such
    unit, the target is not changed: no version expires because of a run that backs up nothing.
-5. Apply each wave (see ``apply.py``).
+6. Apply each wave (see ``apply.py``).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.results imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.host_settings import SettingsSync
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.plan import has_work, make_plan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import UnitPlanner
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import usable_state
@@ -49,6 +51,7 @@ class SyncJob:
 
     def __init__(self, run: SyncContext) -> None:
         self.run = run
+        self.host_settings = SettingsSync(run)
         self.diff: list[dict[str, str]] = []
 
     def sync(self, report: Report) -> SyncReport:
@@ -61,11 +64,14 @@ class SyncJob:
                 plan.source.apply()
             planner = UnitPlanner(run, settings)
             waves = planner.plan(plan.selected)
+            self.host_settings.plan()
             if run.check:
                 for wave in waves:
                     self._add_diff(wave)
                 changes_target = has_work(waves.tasks, waves.tasks)
                 steps, expired = plan.predicted_steps(changes_target), plan.expiry.names if changes_target else []
+                if not changes_target:
+                    self.host_settings.skip()
             else:
                 changes_target = self._apply(planner, waves, waves.tasks, TargetPreparation(run, plan, settings, stack), report)
                 steps, expired = plan.applied_steps(changes_target), plan.expiry.removed
@@ -73,15 +79,21 @@ class SyncJob:
             return SyncReport(
                 target=run.target.root,
                 units=[task.result for task in (*waves.tasks, *plan.busy)],
-                steps=steps,
+                settings=self.host_settings.result,
+                steps=[*steps, *self.host_settings.steps()],
                 expired=expired,
                 warnings=[
                     *run.backup.warnings,
                     *run.warnings,
                     *plan.warnings,
+                    *self.host_settings.warnings,
                     *(warning for task in waves.tasks for warning in task.warnings),
                 ],
-                diff=[*(take_over.diff if take_over and run.options.diff else []), *self.diff],
+                diff=[
+                    *(take_over.diff if take_over and run.options.diff else []),
+                    *self.diff,
+                    *(self.host_settings.diff() if run.options.diff else []),
+                ],
                 unverified=sum(run.left_out.unverified(task.name) for task in waves.tasks),
                 previous_owner=take_over.result() if take_over else None,
             )
@@ -130,7 +142,10 @@ class SyncJob:
                     if settings is None and not has_work(wave, tasks):
                         applier.refuse(wave)
                         continue
-                    settings = settings or preparation.apply()
+                    if settings is None:
+                        settings = preparation.apply()
+                        self.host_settings.apply(applier.version)
+                        log.write(self.host_settings.result.as_dict())
                     planner.replan_outdated(wave)
                     self._add_diff(wave)
                     applier.apply(wave, settings)
@@ -138,7 +153,9 @@ class SyncJob:
         except RunInterruptedError:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not stop what this run still has to close
             raise
-        if settings is not None:
+        if settings is None:
+            self.host_settings.skip()
+        else:
             plan.expiry.finish()
         return settings is not None
 

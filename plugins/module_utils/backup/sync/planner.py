@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.contex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.waves import Waves
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, SETTINGS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import (
     SAVED_SUFFIX,
@@ -174,6 +174,7 @@ def _manifest_of_names(names: Iterable[bytes]) -> Manifest:
 def load_engine() -> None:
     """Import the modules that are otherwise imported when the first unit differs."""
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import diff_unit, mirror_units, shrinkage  # noqa: F401
+    from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings import write  # noqa: F401
 
 
 def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
@@ -199,4 +200,4 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
 
 def _may_be_unit(unit: Unit) -> bool:
     """Return whether a unit's name is not one of repoman's own."""
-    return unit.is_top_level or unit.name not in (INTERNAL_DIRECTORY, TOP_LEVEL_FILES)
+    return unit.is_top_level or unit.name not in (INTERNAL_DIRECTORY, TOP_LEVEL_FILES, SETTINGS)

@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.prog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.verify import verify
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport, UnitResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.host_settings import SettingsSync
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.notes import ReportedNotes
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import COMPARE_WORKERS, plan_missing_source
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.selection import Selected, UnitSelection
@@ -53,7 +54,10 @@ class VerifyJob:
             report(Progress(total=sum(selection.has_source for selection in selected)))
             with ThreadPoolExecutor(run.options.jobs or COMPARE_WORKERS) as pool:
                 results = [*pool.map(compare, selected), *(task.result for task in busy)]
-            return SyncReport(run.target.root, results, warnings=[*run.backup.warnings, *run.warnings])
+            host_settings = SettingsSync(run)
+            host_settings.verify()
+            warnings = [*run.backup.warnings, *run.warnings, *host_settings.warnings]
+            return SyncReport(run.target.root, results, warnings=warnings, settings=host_settings.result)
 
     def _select(self) -> list[Selected]:
         """Return the units to compare, without the directories that a restore had saved: the next run retires their mirrors."""

@@ -15,6 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.opti
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import AT_FDCWD, temporarily_writable
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
 
@@ -33,9 +34,7 @@ class RunVersion:
 
         All units of the run are locked by now, so the versions of a unit are in the order of the runs that changed it.
         """
-        if not self.name:
-            with self.run.held_locks.metadata_lock():
-                self.name = history.create_version(self.run.target, self.run.now, self.run.backup.account)
+        self._create()
         created: dict[str, list[str] | None] = {
             task.name: None
             if task.changes.is_first_copy
@@ -47,6 +46,22 @@ class RunVersion:
         if created:  # before anything is created: a restore of an earlier time leaves it out, even if this run is killed
             self._write(created)
         return replace(settings, history=str(self._path()))
+
+    def begin_settings(self, created: list[str] | None) -> Path:
+        """Create the version if there is none, and record the settings that the run will create (None: all); return their directory.
+
+        The caller has locked the settings, so their versions are in the order of the runs that changed them, too.
+        """
+        self._create()
+        if created is None or created:
+            self._created[SETTINGS] = created
+            self._write({SETTINGS})
+        return self._path() / SETTINGS
+
+    def _create(self) -> None:
+        if not self.name:
+            with self.run.held_locks.metadata_lock():
+                self.name = history.create_version(self.run.target, self.run.now, self.run.backup.account)
 
     def add_created(self, name: str, paths: Iterable[str]) -> None:
         """Record more paths that the run created in a unit."""

@@ -123,6 +123,15 @@ class RunLocks:
             self._locked.discard(unit)
             self._set_lock(fcntl.F_UNLCK, *_byte_range(_unit_key(unit)))
 
+    @contextmanager
+    def wait_for(self, unit: str) -> Iterator[None]:
+        """Lock something that runs lock like a unit, but for moments only: wait for it.
+
+        :raises ConflictError: another run has locked it for too long.
+        """
+        with self._wait_for_lock(fcntl.F_WRLCK, _unit_key(unit)):
+            yield
+
     def is_free(self, unit: str) -> bool:
         """Return whether no other run has locked a unit."""
         return self._is_free(_unit_key(unit))

@@ -11,6 +11,7 @@
     backup_root/.repoman/lock                    which host is working; see ``host_lock.py``
     backup_root/.repoman/stamps.json             the record of each mirror; see ``records.py``
     backup_root/.repoman/history.json, kept, created   see ``history.py``
+    backup_root/.repoman/settings/               the host's settings; see ``backup/settings``
 
 A file server that is down blocks every access to these paths, so code that uses them runs in a child process; see ``child.py``.
 """
@@ -27,6 +28,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.machine impor
 
 INTERNAL_DIRECTORY = ".repoman"
 """The directory in ``backup_root`` that holds repoman's own files."""
+SETTINGS = "(settings)"
+"""The name of the host's settings in the history, where they stand beside the units; no unit may have it."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class Target:
         return Path(self.root, INTERNAL_DIRECTORY, *parts)
 
     def mirror(self, unit: str) -> Path:
-        """Return the path of a unit's mirror."""
-        return Path(self.root, unit)
+        """Return the path of a unit's mirror, or of the backup of the settings."""
+        return self.internal_path("settings") if unit == SETTINGS else Path(self.root, unit)
 
 
 def nearest_directory(path: str) -> Path:

@@ -371,7 +371,8 @@ def test_logs_are_private_and_few(world: BackupHome) -> None:
     assert logs[0].name == "sync-20200101T000012Z-1.jsonl"
     assert logs[-1].stat().st_mode & 0o777 == 0o600
     records = [json.loads(text) for text in logs[-1].read_text().splitlines()]
-    assert [record.get("event") for record in records] == ["begin", None, None, None, "end"]
+    assert [record.get("event") for record in records] == ["begin", None, None, None, None, "end"]
+    assert records[1]["name"] == "(settings)"
     assert {record["name"] for record in records[1:-1]} == {"isurus", "plain", "(loose files)"}
 
 
@@ -1032,7 +1033,7 @@ def test_nothing_of_a_run_is_left_lying_about(world: BackupHome) -> None:
     """Nothing of a run is left lying about."""
     world.init()
     found = set(os.listdir(world.backup / ".repoman")) - {"work"}
-    assert found == {"created", "history.json", "mirror.toml", "stamps.json", "traits.json"}
+    assert found == {"created", "history.json", "mirror.toml", "settings", "stamps.json", "traits.json"}
     assert sorted(os.listdir(world.state)) == ["lock", "manifests", "scratch", "units.lock"]
     assert not os.listdir(world.state / "scratch")
     assert differences(world.repos / "plain", world.backup / "plain") == []
