@@ -76,6 +76,10 @@ class BackupHome:
         """Run the logic of the module."""
         return restore.run(self._params(repoman_restore.SPEC, params | {"name": name}), check)
 
+    def restore_settings(self, check: bool = False, **params: Any) -> dict[str, Any]:
+        """Run the logic of the module with ``settings``."""
+        return restore.run(self._params(repoman_restore.SPEC, params | {"settings": True}), check)
+
     def _params(self, spec: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         plain = {key: option.get("default") for key, option in spec["argument_spec"].items()}
         return plain | {"registry_path": str(self.registry), "user": self.user, "probe_timeout": 60.0} | given

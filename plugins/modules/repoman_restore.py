@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_restore
-short_description: Restore a repository from its mirror
+short_description: Restore a repository from its mirror, or the settings of the host
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
@@ -19,9 +19,8 @@ description:
   - It runs nothing that the repository configures.
 options:
   name:
-    description: Project, or directory of C(repos_root).
+    description: Project, or directory of C(repos_root). Required, unless O(settings).
     type: str
-    required: true
   to:
     description:
       - Restore to this directory, not in place.
@@ -46,6 +45,16 @@ options:
       - Copies them from the mirrors of git and Mercurial repositories and verifies each. Nothing else is changed.
       - Damaged files are moved to the local state directory below C(logdir) first.
       - Cannot be combined with O(to), O(from), O(paths) and O(overwrite).
+    type: bool
+    default: false
+  settings:
+    description:
+      - Restore the settings of the host instead - the registry, the overrides and the user's profile templates.
+      - Existing files are saved first, in a directory C(before-TIME) next to the registry, so O(overwrite) is not needed. Files that are not
+        in the backup stay.
+      - In the registry, C(lan_ip) and C(backup_root) keep the values of this host. Paths in another home, and the name of another host,
+        are not changed; a warning names each with its file.
+      - Cannot be combined with O(name), O(to), O(paths) and O(objects).
     type: bool
     default: false
   probe_timeout:
@@ -85,6 +94,10 @@ EXAMPLES = r"""
   homelab.repoman.repoman_restore:
     name: isurus
     objects: true
+
+- name: Registry, overrides and profile templates on a new host
+  homelab.repoman.repoman_restore:
+    settings: true
 """
 
 RETURN = r"""
@@ -92,6 +105,7 @@ restored:
   description:
     - The restored files; in check mode, those that would be restored.
     - C(replaces_directory) is V(true) if the directory itself is replaced. Running containers show the previous one until it is mounted again.
+    - With O(settings), C(name) is C((settings)), C(to) the directory of the registry, and C(saved) the directory with the replaced files.
     - With O(objects), C(objects) are the restored files, and C(saved) is the directory with the damaged ones.
   returned: success
   type: dict
@@ -142,12 +156,13 @@ SPEC = {
     "argument_spec": COMMON_ARGS
     | PREDICT_ARGS
     | {
-        "name": {"type": "str", "required": True},
+        "name": {"type": "str"},
         "to": {"type": "str"},
         "from": {"type": "str"},
         "paths": {"type": "list", "elements": "str"},
         "overwrite": {"type": "bool", "default": False},
         "objects": {"type": "bool", "default": False},
+        "settings": {"type": "bool", "default": False},
         "probe_timeout": {"type": "float", "default": 3.0},
         "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
     },

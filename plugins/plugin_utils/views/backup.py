@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
@@ -110,6 +111,8 @@ def render_versions(result: VersionsResult) -> Rendered:
         return Rendered([Line("out", f"the history has no versions of {result['name']}")])
     rows = [(version["time"], str(version["files"]), format_bytes(version["bytes"]), version["path"]) for version in result["kept"]]
     hint = f"next: repoman restore {shlex.quote(result['name'])} --from {rows[-1][0]} --to DIR"
+    if result["name"] == SETTINGS:
+        hint = f"next: repoman restore --settings --from {rows[-1][0]}"
     return Rendered([*table(("TIME", "FILES", "BYTES", "DIRECTORY"), rows), Line("out", hint)])
 
 
@@ -119,6 +122,8 @@ def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
     lines = step_lines(result, mode)
     if "objects" in restored:
         return Rendered(lines or [Line("done", f"no object of {restored['to']} is missing or damaged")])
+    if not lines and restored["name"] == SETTINGS:
+        return Rendered([Line("done", f"the settings in {restored['to']} already match the backup")])
     if not lines:
         return Rendered([Line("done", f"{restored['to']} already matches the backup")])
     return Rendered(lines)

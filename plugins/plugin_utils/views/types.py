@@ -305,6 +305,7 @@ class VersionsResult(TypedDict):
 class Restored(TypedDict):
     """The restored files."""
 
+    name: str
     to: str
     saved: str
     has_container: bool

@@ -42,6 +42,11 @@ def run_setup(playbook: Playbook, options: Namespace) -> int:
     return preview_and_confirm(playbook, default=True)
 
 
+def run_restore(playbook: Playbook, options: Namespace) -> int:
+    """Restore repositories at once, and settings as :func:`run_setup` works: on a terminal after a preview and a question."""
+    return run_setup(playbook, options) if options.settings else run_playbook(playbook, options)
+
+
 def run_remove(playbook: Playbook, options: Namespace) -> int:
     """Remove projects, unless ``--yes`` after a preview and a question."""
     if options.yes or options.check:

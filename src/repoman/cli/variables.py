@@ -287,8 +287,12 @@ def _check_read_only_sync(options: Namespace) -> None:
 def restore_variables(options: Namespace) -> Variables:
     """Return the variables of ``restore``; a relative directory is resolved here, because modules run elsewhere.
 
-    :raises CliError: a relative directory on another host, or options that contradict each other.
+    :raises CliError: a relative directory on another host, no name, or options that contradict each other.
     """
+    if options.settings:
+        return _restore_settings_variables(options)
+    if not options.name:
+        raise CliError("which project? repoman restore NAME", "repoman restore --help", exit_code=USAGE)
     if options.to and (options.inventory or options.limit) and not options.to.startswith(("/", "~")):
         raise CliError(
             f"--to {options.to} is a relative path, but -i and -l need an absolute one.",
@@ -308,6 +312,16 @@ def restore_variables(options: Namespace) -> Variables:
         "objects": options.objects,
     }
     return {f"repoman_restore_{key}": value for key, value in values.items() if value not in (None, False)}
+
+
+def _restore_settings_variables(options: Namespace) -> Variables:
+    """Return the variables of ``restore --settings``. It saves what it replaces in any case, so ``--overwrite`` makes no difference."""
+    for other in ("name", "to", "path", "objects"):
+        if getattr(options, other):
+            word = "NAME" if other == "name" else f"--{other}"
+            raise CliError(f"--settings cannot be combined with {word}.", "repoman restore --help", exit_code=USAGE)
+    when = getattr(options, "from")
+    return {"repoman_restore_settings": True} | ({"repoman_restore_from": when} if when else {})
 
 
 def escape_bytes(name: str) -> str:

@@ -219,27 +219,33 @@ VERBS = (
     ),
     Verb(
         "restore",
-        "NAME [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects]",
-        "restore a repository, or files in it",
+        "NAME|--settings [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects] [--non-interactive]",
+        "restore a repository, files in it, or the settings",
         examples=(
             "repoman restore isurus",
             "repoman restore isurus --to /tmp/isurus --from 2026-11-24",
             "repoman restore isurus --path src/main.c --overwrite",
             "repoman restore isurus --objects",
+            "repoman restore --settings",
         ),
         arguments=(
-            name("project, or directory of repos_root"),
+            name("project, or directory of repos_root", noun=""),
             option("--to", metavar="DIR", help="restore to this directory, not in place"),
             option("--from", metavar="TIME", help="restore the version before this time"),
             option("--path", metavar="P", help="restore only this path of the repository", repeatable=True),
             flag("--overwrite", help="replace existing files; they are saved first"),
             flag("--objects", help="restore only missing or damaged objects"),
+            flag("--settings", help="restore registry, overrides and profile templates"),
+            flag("--non-interactive", help="with --settings, apply without asking"),
         ),
         about="TIME is a time as shown by repoman sync --list-versions NAME, or 2026-11-24,\n"
         "or '2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
         "report names the path. --objects repairs a git or Mercurial repository from its\n"
-        "mirror, verifies each object, and changes nothing else.",
+        "mirror, verifies each object, and changes nothing else. --settings shows what it\n"
+        "replaces and asks; existing files are saved first, in a directory before-TIME\n"
+        "next to the registry. Without a terminal it applies without asking.",
         variables=variables.restore_variables,
+        run=actions.run_restore,
     ),
     Verb(
         "shell",

@@ -50,6 +50,8 @@ class RestoreOptions:
 
         :raises UsageError: a time or path is invalid, or options exclude each other.
         """
+        if not params["name"]:
+            raise UsageError("restore needs the name of a repository, or settings.", repoman_command("restore", [], "--settings"))
         objects = bool(params.get("objects"))
         if objects and (excluded_options := [option for option in ("to", "from", "paths", "overwrite") if params[option]]):
             raise UsageError(

@@ -18,8 +18,12 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
 
     :raises RepomanError: an option is invalid, or the registry cannot be read.
     """
-    options = RestoreOptions.from_params(params)
     account, registry = predicted_account_and_registry(params)
+    if params["settings"]:
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import host_settings
+
+        return host_settings.predict(params, registry.path)
+    options = RestoreOptions.from_params(params)
     name, entry = options.name, registry.projects.get(options.name)
     repository = os.path.join(account.expand(registry.defaults.repos_root), entry.repo if entry else name)
     to = account.expand(options.to) if options.to else repository

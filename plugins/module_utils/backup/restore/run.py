@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RESTORES, RunLocks, unit_locked
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
@@ -54,6 +54,10 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
     :raises RepomanError: the restore is not possible or failed; source and destination are unchanged.
     """
+    if params["settings"]:
+        from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.host_settings import run as run_settings
+
+        return run_settings(params, check)
     context = load_context(params)
     options = RestoreOptions.from_params(params)
     target_and_warning: tuple[Target, str] = context.run_on_target(lambda report: open_for_reading(context.roots), options.probe_timeout)
@@ -204,4 +208,4 @@ def _units_in_history(target: Target) -> set[str]:
     for name in history.version_names(target):
         with suppress(FileNotFoundError, NotADirectoryError):
             units.update(os.listdir(target.internal_path("kept", name)))
-    return units
+    return units - {SETTINGS}

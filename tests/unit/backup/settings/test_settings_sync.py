@@ -22,70 +22,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
-from backup_fixture import BackupHome, actions, seen, tmpfs
+from backup_fixture import actions, seen, tmpfs
+from settings_home import OVERRIDE, SECRET, SettingsHome, settings_of
 
-SECRET = "hunter2-do-not-show"  # noqa: S105 - a test's
-OVERRIDE = f'[config]\n"environment.TOKEN" = "{SECRET}"\n'
 NOBODY = 65534
 
 
-class Home(BackupHome):
-    """A home with two projects, an override and two templates."""
-
-    def __init__(self, root: Path, user: str | None = None) -> None:
-        super().__init__(root, user)
-        self.overrides, self.templates = root / "repos.d", root / ".config/repoman/profiles.d"
-        self.stored = self.backup / ".repoman/settings"
-        self.overrides.mkdir()
-        self.templates.mkdir(parents=True)
-        (self.overrides / "isurus.toml").write_text(OVERRIDE)
-        (self.templates / "llm.yml").write_text(f"config: {{x: {SECRET}}}\n")
-        (self.templates / "dots.yaml").write_text("config: {}\n")
-        for name in ("isurus", "lamna"):
-            self.write(f"{name}/file")
-            self.project(name)
-
-    def files(self) -> dict[str, str]:
-        """Return the settings on the target."""
-        found = [path for path in self.stored.rglob("*") if path.is_file() and path.name != "owner.json" and path.name[0] != "."]
-        return {str(path.relative_to(self.stored)): path.read_text() for path in found}
-
-    def owner(self) -> dict[str, Any]:
-        """Return whose settings the target has."""
-        loaded: dict[str, Any] = json.loads((self.stored / "owner.json").read_text())
-        return loaded
-
-    def versions(self) -> list[str]:
-        """Return the names of the versions in the history."""
-        return history.version_names(Target(str(self.backup), ""))
-
-    def saved(self) -> dict[str, str]:
-        """Return what the history has of the settings, without the owner, the newest version of each."""
-        saved = {}
-        for name in self.versions():
-            directory = self.backup / ".repoman/kept" / name / "(settings)"
-            saved |= {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("[!.]*") if path.is_file()}
-        saved.pop("owner.json", None)
-        return saved
-
-    def here(self) -> dict[str, str]:
-        """Return the settings of this host."""
-        found = {f"repos.d/{path.name}": path for path in self.overrides.glob("*.toml")}
-        found |= {f"profiles.d/{path.name}": path for path in self.templates.glob("*.y*ml")}
-        return {name: path.read_text() for name, path in found.items()} | {"repoman.toml": self.registry.read_text()}
-
-
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SettingsHome:
     """A home that is not backed up yet."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    return Home(tmp_path)
-
-
-def settings_of(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of the settings."""
-    found: dict[str, Any] = result["settings"]
-    return found
+    return SettingsHome(tmp_path)
 
 
 def untimed(result: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +45,7 @@ def untimed(result: dict[str, Any]) -> dict[str, Any]:
 # ---- what is backed up ---------------------------------------------------------------------------------------------------------
 
 
-def test_settings_are_predicted_backed_up_and_then_unchanged(world: Home) -> None:
+def test_settings_are_predicted_backed_up_and_then_unchanged(world: SettingsHome) -> None:
     """Check mode says what the run does; the second run changes nothing, although the first one wrote to the registry."""
     before = seen(world.root)
     predicted = world.sync(check=True, init=True, allow_local=True)
@@ -135,7 +82,7 @@ def test_settings_are_predicted_backed_up_and_then_unchanged(world: Home) -> Non
     assert len(world.versions()) == 1
 
 
-def test_what_changes_goes_to_the_history(world: Home) -> None:
+def test_what_changes_goes_to_the_history(world: SettingsHome) -> None:
     """A changed registry, a deleted override, a renamed template, a new override: also with a name, each once."""
     world.init()
     before = world.files()
@@ -164,7 +111,7 @@ def test_what_changes_goes_to_the_history(world: Home) -> None:
     assert [version["files"] for version in listed["kept"]] == [4]  # with owner.json
 
 
-def test_versions_of_settings_expire_like_all_others(world: Home) -> None:
+def test_versions_of_settings_expire_like_all_others(world: SettingsHome) -> None:
     """A version that is older than keep_days is removed with its settings; nothing else is."""
     world.init()
     (world.overrides / "isurus.toml").write_text("# changed\n")
@@ -177,7 +124,7 @@ def test_versions_of_settings_expire_like_all_others(world: Home) -> None:
     assert world.saved() == {"repos.d/isurus.toml": OVERRIDE}
 
 
-def test_only_settings_are_taken(world: Home) -> None:
+def test_only_settings_are_taken(world: SettingsHome) -> None:
     """Editors' files, other suffixes, hidden files and directories inside are not settings; an invalid or binary one is."""
     for name in ("x.toml~", ".#x.toml", "README", "x.yml"):
         (world.overrides / name).write_text("no")
@@ -196,7 +143,7 @@ def test_only_settings_are_taken(world: Home) -> None:
     assert not world.sync()["changed"]
 
 
-def test_links_are_followed_for_their_content(world: Home) -> None:
+def test_links_are_followed_for_their_content(world: SettingsHome) -> None:
     """The registry, a directory and a single file may be links, as stow makes them; the target gets files."""
     dots = world.root / "dots"
     dots.mkdir()
@@ -246,7 +193,7 @@ def make_directory(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [make_fifo, make_huge, make_dangling, make_loop, make_directory])
 @pytest.mark.parametrize("name", ["repos.d/isurus.toml", "profiles.d/llm.yml"])
-def test_what_cannot_be_read_is_a_warning_and_stays_in_the_backup(world: Home, name: str, spoil: Callable[[Path], None]) -> None:
+def test_what_cannot_be_read_is_a_warning_and_stays_in_the_backup(world: SettingsHome, name: str, spoil: Callable[[Path], None]) -> None:
     """Each run names it; its copy stays, other changes are backed up, and it is no difference."""
     world.init()
     before = world.files()
@@ -263,7 +210,7 @@ def test_what_cannot_be_read_is_a_warning_and_stays_in_the_backup(world: Home, n
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_a_directory_that_cannot_be_read_loses_nothing(world: Home, link: bool) -> None:
+def test_a_directory_that_cannot_be_read_loses_nothing(world: SettingsHome, link: bool) -> None:
     """A link to a directory that is gone, as without its mount, or something else in its place; a deleted directory is a deletion."""
     world.init()
     before = world.files()
@@ -286,7 +233,7 @@ def test_a_run_for_a_user_reads_as_that_user(tmp_path: Path) -> None:
     for parent in tmp_path.parents:
         if parent.stat().st_uid == os.geteuid() and stat.S_IMODE(parent.stat().st_mode) & 0o055 != 0o055:
             parent.chmod(0o755)
-    world = Home(tmp_path, user="nobody")
+    world = SettingsHome(tmp_path, user="nobody")
     for path in [tmp_path, *tmp_path.rglob("*")]:
         os.chown(path, NOBODY, NOBODY)
     os.chown(world.overrides / "isurus.toml", 0, 0)
@@ -297,7 +244,7 @@ def test_a_run_for_a_user_reads_as_that_user(tmp_path: Path) -> None:
     assert {path.stat().st_uid for path in [world.stored, *world.stored.rglob("*")]} == {NOBODY}
 
 
-def test_all_together_are_limited(world: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_together_are_limited(world: SettingsHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """What exceeds the memory for all of them is a warning; long lists of warnings are cut."""
     monkeypatch.setattr(files, "TOTAL_BYTES", len(world.registry.read_bytes()) + 10)
     for number in range(20):
@@ -307,7 +254,7 @@ def test_all_together_are_limited(world: Home, monkeypatch: pytest.MonkeyPatch) 
     assert len(warnings) == 11 and warnings[-1].startswith("13 more settings")
 
 
-def test_nothing_shows_a_secret(world: Home, tmp_path: Path) -> None:
+def test_nothing_shows_a_secret(world: SettingsHome, tmp_path: Path) -> None:
     """Neither result, diff, warnings, trace nor log have the content of a file, also if one is broken or in the way."""
     trace: list[str] = []
     (world.overrides / "lamna.toml").write_text(f"[config\n{SECRET}")
@@ -346,7 +293,7 @@ def test_other_keys_are_differences(other: str) -> None:
 # ---- the guard -----------------------------------------------------------------------------------------------------------------
 
 
-def refused(world: Home, **params: Any) -> dict[str, Any]:
+def refused(world: SettingsHome, **params: Any) -> dict[str, Any]:
     """Run, and check that the settings are refused and stay, while the units are backed up; in check mode the same."""
     before = seen(world.stored)
     (world.repos / "isurus/file").write_text(f"{time.monotonic_ns()}\n")
@@ -361,7 +308,7 @@ def refused(world: Home, **params: Any) -> dict[str, Any]:
     return done
 
 
-def lose(world: Home, *, projects: bool = True, files: int = 9) -> None:
+def lose(world: SettingsHome, *, projects: bool = True, files: int = 9) -> None:
     """Lose the projects, and some of the overrides and templates."""
     if projects:
         text = world.registry.read_text()
@@ -370,7 +317,7 @@ def lose(world: Home, *, projects: bool = True, files: int = 9) -> None:
         path.unlink()
 
 
-def test_settings_of_which_nothing_is_left_are_refused(world: Home) -> None:
+def test_settings_of_which_nothing_is_left_are_refused(world: SettingsHome) -> None:
     """A new installation has a registry without projects: it replaces nothing until that is allowed; then the old ones are kept."""
     world.init()
     before = world.files()
@@ -383,7 +330,7 @@ def test_settings_of_which_nothing_is_left_are_refused(world: Home) -> None:
     assert not world.sync()["changed"]
 
 
-def test_settings_of_which_most_is_gone_are_refused(world: Home) -> None:
+def test_settings_of_which_most_is_gone_are_refused(world: SettingsHome) -> None:
     """Four of seven are too many; three of seven, and one of one, are not."""
     for number in range(2):
         (world.overrides / f"x{number}.toml").write_text("")
@@ -398,7 +345,7 @@ def test_settings_of_which_most_is_gone_are_refused(world: Home) -> None:
     assert "4 of 7 settings" in refused(world)["msg"]
 
 
-def test_the_last_one_may_go(world: Home) -> None:
+def test_the_last_one_may_go(world: SettingsHome) -> None:
     """One thing is no loss: it goes to the history."""
     lose(world)
     (world.overrides / "a.toml").write_text("a\n")
@@ -407,7 +354,7 @@ def test_the_last_one_may_go(world: Home) -> None:
     assert settings_of(world.sync())["removed"] == 1
 
 
-def test_settings_that_cannot_be_read_are_not_lost(world: Home) -> None:
+def test_settings_that_cannot_be_read_are_not_lost(world: SettingsHome) -> None:
     """A directory behind a broken link does not count as gone: the rest is backed up."""
     for number in range(8):
         (world.templates / f"x{number}.yml").write_text("")
@@ -419,7 +366,7 @@ def test_settings_that_cannot_be_read_are_not_lost(world: Home) -> None:
 
 
 @pytest.mark.parametrize("key", ["host", "user"])
-def test_settings_of_another_account_are_refused_if_anything_is_missing(world: Home, key: str) -> None:
+def test_settings_of_another_account_are_refused_if_anything_is_missing(world: SettingsHome, key: str) -> None:
     """Then one missing thing is enough; if all is here, the owner is written."""
     world.init()
     owner = world.owner()
@@ -434,7 +381,7 @@ def test_settings_of_another_account_are_refused_if_anything_is_missing(world: H
     assert not world.sync()["changed"]
 
 
-def test_another_home_is_noted(world: Home) -> None:
+def test_another_home_is_noted(world: SettingsHome) -> None:
     """The home of the same account is no reason to refuse, but the backup has the new one."""
     world.init()
     (world.stored / "owner.json").write_text(json.dumps(world.owner() | {"home": "/home/before"}))
@@ -443,7 +390,7 @@ def test_another_home_is_noted(world: Home) -> None:
     assert world.owner()["home"] == str(world.root)
 
 
-def test_settings_of_a_newer_format_are_left_alone(world: Home) -> None:
+def test_settings_of_a_newer_format_are_left_alone(world: SettingsHome) -> None:
     """They are refused, and the units are backed up."""
     world.init()
     (world.stored / "owner.json").write_text(json.dumps(world.owner() | {"format": 2}))
@@ -455,7 +402,7 @@ def test_settings_of_a_newer_format_are_left_alone(world: Home) -> None:
 # ---- faults --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_refuses_all_units_changes_no_settings(world: Home) -> None:
+def test_a_run_that_refuses_all_units_changes_no_settings(world: SettingsHome) -> None:
     """It does not change the target, so that no version expires; check mode says so, too."""
     world.init()
     before = seen(world.backup)
@@ -468,7 +415,7 @@ def test_a_run_that_refuses_all_units_changes_no_settings(world: Home) -> None:
     assert seen(world.backup) == before
 
 
-def test_a_full_target_fails_the_settings_and_no_unit(world: Home) -> None:
+def test_a_full_target_fails_the_settings_and_no_unit(world: SettingsHome) -> None:
     """The error names the file; the next run, with space, needs no help."""
     world.init()
     before = world.files()
@@ -483,7 +430,7 @@ def test_a_full_target_fails_the_settings_and_no_unit(world: Home) -> None:
 
 
 def test_an_unwritable_target_directory_fails_the_settings_and_no_unit(
-    world: Home, unprivileged: Callable[[Callable[[], object]], str]
+    world: SettingsHome, unprivileged: Callable[[Callable[[], object]], str]
 ) -> None:
     """EACCES on the directory of the settings is an error of the settings."""
     for path in [world.root, *world.root.rglob("*")]:
@@ -506,7 +453,9 @@ def test_an_unwritable_target_directory_fails_the_settings_and_no_unit(
 
 
 @pytest.mark.parametrize("moment", range(6))
-def test_killed_in_between_all_is_old_or_new_and_the_next_run_finishes(world: Home, monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
+def test_killed_in_between_all_is_old_or_new_and_the_next_run_finishes(
+    world: SettingsHome, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
     """A run that ends before any of its writes leaves whole files, each old or new, and nothing that the next run does not mend."""
     world.init()
     before = world.files()
@@ -537,7 +486,7 @@ def test_killed_in_between_all_is_old_or_new_and_the_next_run_finishes(world: Ho
     assert not world.sync()["changed"] and not world.sync(full=True)["changed"]
 
 
-def test_a_damaged_file_on_the_target_is_found_by_full_and_verify(world: Home) -> None:
+def test_a_damaged_file_on_the_target_is_found_by_full_and_verify(world: SettingsHome) -> None:
     """An ordinary run trusts its record, as for manifests; --verify names the file, --full replaces it."""
     world.init()
     (world.stored / "repos.d/isurus.toml").write_text("rotten")
@@ -552,7 +501,7 @@ def test_a_damaged_file_on_the_target_is_found_by_full_and_verify(world: Home) -
     assert settings_of(done)["action"] == "same" and "failed" not in done
 
 
-def test_a_link_on_the_target_is_replaced_and_never_followed(world: Home) -> None:
+def test_a_link_on_the_target_is_replaced_and_never_followed(world: SettingsHome) -> None:
     """Whoever can write to the target cannot make a run write elsewhere."""
     world.init()
     precious = world.root / "precious"
@@ -563,7 +512,7 @@ def test_a_link_on_the_target_is_replaced_and_never_followed(world: Home) -> Non
     assert precious.read_text() == "precious\n" and world.files()["repos.d/isurus.toml"] == OVERRIDE
 
 
-def test_runs_at_the_same_time_lose_nothing(world: Home) -> None:
+def test_runs_at_the_same_time_lose_nothing(world: SettingsHome) -> None:
     """Two runs with different names: one writes the settings, the other finds them as they are."""
     world.init()
     (world.overrides / "isurus.toml").write_text("# new\n")
@@ -583,7 +532,7 @@ def test_runs_at_the_same_time_lose_nothing(world: Home) -> None:
     assert not world.sync()["changed"]
 
 
-def test_newer_settings_of_another_run_are_not_replaced_by_older_ones(world: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_settings_of_another_run_are_not_replaced_by_older_ones(world: SettingsHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run has planned with is read again once it is its turn."""
     world.init()
     (world.overrides / "isurus.toml").write_text("# planned\n")
@@ -598,7 +547,7 @@ def test_newer_settings_of_another_run_are_not_replaced_by_older_ones(world: Hom
     assert world.files()["repos.d/isurus.toml"] == "# newer\n"
 
 
-def test_a_directory_with_the_name_of_the_settings_is_refused(world: Home) -> None:
+def test_a_directory_with_the_name_of_the_settings_is_refused(world: SettingsHome) -> None:
     """A repository may not be called like the settings in the history."""
     world.write("(settings)/file")
     done = world.init()
