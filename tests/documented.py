@@ -88,6 +88,8 @@ RUNS: dict[str, list[dict[str, Any]]] = {
         {"name": "demo", "objects": True},
         {"name": "demo", "to": "~/copy"},
         {"name": "demo", "probe_timeout": -3},
+        {"settings": True},
+        {"settings": True, "name": "demo"},
     ],
 }
 """Options for each module: in this order, they take a home with repositories through every state, and some are wrong."""

@@ -19,7 +19,9 @@ description:
   - It runs nothing that the repository configures.
 options:
   name:
-    description: Project, or directory of C(repos_root). Required, unless O(settings).
+    description:
+      - Project, or directory of C(repos_root).
+      - Required, unless O(settings).
     type: str
   to:
     description:
@@ -49,7 +51,8 @@ options:
     default: false
   settings:
     description:
-      - Restore the settings of the host instead - the registry, the overrides and the user's profile templates.
+      - Restore registry, overrides and profile templates.
+      - They are the settings of the host; nothing else is restored.
       - Existing files are saved first, in a directory C(before-TIME) next to the registry, so O(overwrite) is not needed. Files that are not
         in the backup stay.
       - In the registry, C(lan_ip) and C(backup_root) keep the values of this host. Paths in another home, and the name of another host,

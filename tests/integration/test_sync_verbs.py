@@ -121,6 +121,41 @@ def test_the_life_of_a_backup(world: World, backup: Path) -> None:
     world.repoman("sync")
 
 
+def test_settings_come_back_to_a_new_host(world: World, backup: Path) -> None:
+    """A run backs them up and says so once; lost ones are refused; restored on a terminal after one question, with what they replace saved."""
+    override = world.write(world.registry.parent / "repos.d/shark.toml", f'[devices.models]\nsource = "{world.home}/models"\n')
+    world.write(world.registry.parent / "profiles.d/own.yml", "config: {}\n")
+    assert "would back up the settings (3 files)" in world.repoman("sync", "--init", "--check").out
+    assert "==> backed up the settings (3 files)" in world.repoman("sync", "--init").out
+    stored = backup / ".repoman/settings"
+    assert {path.lstat().st_uid for path in [stored, *stored.rglob("*")]} == {world.me.uid}
+    assert "settings" not in world.repoman("sync").out
+
+    shutil.rmtree(override.parent)
+    shutil.rmtree(world.registry.parent / "profiles.d")
+    fresh = REGISTRY.format(backup=backup).partition("[[project]]")[0]
+    world.write(world.registry, fresh)
+    refused = world.repoman("sync", code=4)
+    assert "hint: repoman restore --settings   # gets them back" in refused.err and "2 up to date" in refused.out
+    marker, owner = backup / ".repoman/mirror.toml", stored / "owner.json"
+    marker.write_text(re.sub(r"(?m)^host = .*", 'host = "old"', marker.read_text()))
+    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"home": "/home/alice"}))
+    (stored / "repos.d/shark.toml").write_text('[devices.models]\nsource = "/home/alice/models"\n')
+
+    predicted = world.repoman("restore", "--settings", "--check", "--json").data
+    assert len(predicted["steps"]) == 4 and not override.exists()
+    assert "nothing was changed" in world.on_terminal(f"{world.bin_dir}/repoman restore --settings", "n\n").out
+    assert not override.exists()
+    shown = world.on_terminal(f"{world.bin_dir}/repoman restore --settings", "y\n")
+    assert shown.code == 0 and shown.out.count("Proceed?") == 1, shown
+    assert f"would replace {world.registry}" in shown.out and f"==> replaced {world.registry}" in shown.out
+    assert " on old" in shown.out and "shark.toml names /home/alice/models" in " ".join(shown.out.split())
+    (saved,) = world.registry.parent.glob("before-*")
+    assert (saved / "repoman.toml").read_text() == fresh and "# mine" in world.registry.read_text()
+    assert override.lstat().st_uid == world.me.uid
+    assert "already match the backup" in world.repoman("restore", "--settings").out
+
+
 def test_a_target_that_is_not_mounted(world: World, backup: Path) -> None:
     """Not mounted, the target is refused, and the bare directory stays bare."""
     assert world.module("sync", init=True)["changed"]

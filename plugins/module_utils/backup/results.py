@@ -37,6 +37,8 @@ SUCCESS = (Action.SYNCED, Action.UNCHANGED, Action.RETIRED)
 
 BAD = (Action.FAILED, Action.BUSY, Action.DIFFERS)
 """Actions that make the run a failure."""
+MAX_HINTS = 4
+"""Hints of the whole run, of which each failure may have several."""
 
 ACTION_LABELS: Mapping[str, str] = {
     Action.SYNCED: "synced",
@@ -145,18 +147,36 @@ class SyncReport:
 
     def _failure(self) -> dict[str, Any]:
         """Return the keys that make the result a failure; empty if neither a unit nor the settings failed."""
+        failures = [failure for failure in (self._unit_failure(), self._settings_failure()) if failure]
+        if not failures:
+            return {}
+        return {
+            "failed": True,
+            "msg": " ".join(failure["msg"] for failure in failures),
+            "hints": [hint for failure in failures for hint in failure["hints"]][:MAX_HINTS],
+            "exit_code": max(failure["exit_code"] for failure in failures),
+        }
+
+    def _unit_failure(self) -> dict[str, Any]:
         bad = [unit for unit in self.units if unit.action in BAD]
-        settings = [self.settings] if self.settings is not None and self.settings.action in BAD else []
-        if not bad and not settings:
+        if not bad:
             return {}
         is_verification = any(unit.differences is not None for unit in self.units)
         verb = "differ from their mirrors, or cannot be compared" if is_verification else "were not backed up"
         names = ", ".join(unit.name for unit in bad)
-        messages = [bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}."] if bad else []
-        messages += [each.msg or "the settings differ from those in the backup." for each in settings]
         return {
             "failed": True,
-            "msg": " ".join(messages),
-            "hints": [hint for each in (*bad, *settings) for hint in each.hints or ()][:4],
-            "exit_code": max(1 if each.exit_code is None else each.exit_code for each in (*bad, *settings)),
+            "msg": bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}.",
+            "hints": [hint for unit in bad for hint in unit.hints or ()],
+            "exit_code": max(1 if unit.exit_code is None else unit.exit_code for unit in bad),
+        }
+
+    def _settings_failure(self) -> dict[str, Any]:
+        if self.settings is None or self.settings.action not in BAD:
+            return {}
+        return {
+            "failed": True,
+            "msg": self.settings.msg or "the settings differ from those in the backup.",
+            "hints": self.settings.hints or [],
+            "exit_code": self.settings.exit_code or 1,
         }

@@ -210,7 +210,8 @@ VERBS = (
         ),
         about="git fsck and hg verify accept each mirror, even if the source changes during\n"
         "the run. Replaced and removed files are kept for 30 days. Nothing changes if the\n"
-        "target is missing or is the wrong one, or if a source has vanished. If you\n"
+        "target is missing or is the wrong one, or if a source has vanished. Each run also\n"
+        "backs up your settings: registry, overrides and profile templates. If you\n"
         "emptied or deleted a source on purpose: repoman sync NAME --allow-shrink.\n"
         "--verify exits with 1 if anything differs. sync exits with 1 if something failed\n"
         "or is damaged, and with 4 if a guard refused or another run was busy.",

@@ -71,6 +71,12 @@ ASKED = [
     ("sync --take-over a --check", "", TAKES_OVER, ["run"], 4, ""),
     ("sync --take-over --json", "", TAKES_OVER, ["run"], 4, ""),
     ("sync", "", PlaybookResult(0), ["run"], 0, ""),
+    ("restore --settings", "\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
+    ("restore --settings --from 2026-11-24", "n\n", PlaybookResult(0, True), ["preview"], 1, "[Y/n]"),
+    ("restore --settings", "", PlaybookResult(0, False), ["preview"], 0, ""),
+    ("restore --settings --non-interactive", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("restore --settings --json", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("restore a", "", PlaybookResult(0, True), ["run"], 0, ""),
     ("remove a b", "yes\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[y/N]"),
     ("remove a", "\n", PlaybookResult(0, True), ["preview"], 1, "[y/N]"),
     ("remove a", "", PlaybookResult(3, True), ["preview"], 3, ""),
@@ -114,7 +120,8 @@ def test_nobody_to_ask(no_terminal: None, monkeypatch: pytest.MonkeyPatch, capsy
     assert cli.main(["remove", "a"]) == 2
     assert "hint: add --yes to remove without a question" in capsys.readouterr().err
     assert cli.main(["remove", "a", "--yes"]) == 0
-    assert [how for how, _book in ran.seen] == ["run", "run"]
+    assert cli.main(["restore", "--settings"]) == 0
+    assert [how for how, _book in ran.seen] == ["run", "run", "run"]
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

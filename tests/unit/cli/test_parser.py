@@ -75,6 +75,11 @@ PLAYBOOKS = [
         "-i hosts restore a --to ~/x",
         Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "~/x"}, inventory=("hosts",)),
     ),
+    ("restore --settings", Playbook("restore", {"repoman_restore_settings": True})),
+    (
+        "restore --settings --overwrite --from 2026-11-24",
+        Playbook("restore", {"repoman_restore_settings": True, "repoman_restore_from": "2026-11-24"}),
+    ),
     ("-l nas1 restore a --to /x", Playbook("restore", {"repoman_restore_name": "a", "repoman_restore_to": "/x"}, limit="nas1")),
     ("sync --list-versions a", Playbook("sync", {"repoman_sync_list_versions": "a"})),
     ("sync a --take-over", Playbook("sync", {"repoman_sync_names": ["a"], "repoman_sync_take_over": True})),
@@ -103,6 +108,10 @@ ERRORS = [
     ("sync --verify --take-over", "--verify cannot be combined with --take-over.", ["repoman sync --help"]),
     ("sync --list-versions a --take-over", "--list-versions cannot be combined with --take-over.", ["repoman sync --help"]),
     ("sync --jobs 0", "--jobs must be 1 or more.", ["repoman sync --help"]),
+    ("restore a --settings", "--settings cannot be combined with NAME.", ["repoman restore --help"]),
+    ("restore --settings --to /x", "--settings cannot be combined with --to.", ["repoman restore --help"]),
+    ("restore --settings --objects", "--settings cannot be combined with --objects.", ["repoman restore --help"]),
+    ("restore --settings --path x", "--settings cannot be combined with --path.", ["repoman restore --help"]),
     ("restore a --overwrite --to=", "--to must not be empty.", ["repoman restore --help"]),
     (
         "-i hosts restore a --to sub/x",

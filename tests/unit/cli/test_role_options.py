@@ -55,8 +55,9 @@ def test_command_agrees_with_restore() -> None:
     """Each argument of ``repoman restore`` is an option of the module, explained in its words."""
     options, arguments = documented(repoman_restore), arguments_of("restore")
     path = arguments.pop("path")
+    assert arguments.pop("non_interactive").help == "with --settings, apply without asking"  # only about asking
     assert {name: argument.help for name, argument in arguments.items()} == {
-        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects")
+        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects", "settings")
     }
     assert plain(options["paths"]["description"]).startswith("restore only these paths of the repository")
     assert path.help.startswith("restore only this path of the repository") and path.keywords["action"] == "append"

@@ -248,3 +248,15 @@ def test_the_settings_are_told_if_they_changed_or_failed() -> None:
     settings = unit("(settings)", "differs") | {"differences": ["repoman.toml differs"]}
     lines, code = said("sync", result | {"steps": [], "settings": settings}, failed=True)
     assert "(settings): repoman.toml differs" in lines and code == 1
+
+
+def test_restored_settings_are_told_step_by_step() -> None:
+    """Where the existing files are, then each file; or that there was nothing to do. Their versions have the command to restore them."""
+    restored = {"name": "(settings)", "to": "/home/a/.config/repoman", "saved": "/s"}
+    result = {"steps": ["save the existing files in /s", "restore /x", "replace /y"], "restored": restored}
+    assert said("restore", result) == (["==> saved the existing files in /s", "==> restored /x", "==> replaced /y"], 0)
+    assert said("restore", result, check=True)[0][2] == "would replace /y"
+    nothing = "==> the settings in /home/a/.config/repoman already match the backup"
+    assert said("restore", result | {"steps": []}) == ([nothing], 0)
+    version = {"time": "20261125T120000Z", "files": 2, "bytes": 5, "path": "/b"}
+    assert said("sync", {"name": "(settings)", "kept": [version]})[0][-1] == "next: repoman restore --settings --from 20261125T120000Z"
