@@ -72,7 +72,7 @@ class BackupHome:
         """Make the first backup."""
         return self.sync(init=True, allow_local=True)
 
-    def restore(self, name: str, check: bool = False, **params: Any) -> dict[str, Any]:
+    def restore(self, name: str | None = None, check: bool = False, **params: Any) -> dict[str, Any]:
         """Run the logic of the module."""
         return restore.run(self._params(repoman_restore.SPEC, params | {"name": name}), check)
 

@@ -160,12 +160,15 @@ SPEC = {
     | PREDICT_ARGS
     | {
         "name": {"type": "str"},
+        "names": {"type": "list", "elements": "str"},
+        "all": {"type": "bool", "default": False},
         "to": {"type": "str"},
         "from": {"type": "str"},
         "paths": {"type": "list", "elements": "str"},
         "overwrite": {"type": "bool", "default": False},
         "objects": {"type": "bool", "default": False},
         "settings": {"type": "bool", "default": False},
+        "jobs": {"type": "int", "default": 0},
         "probe_timeout": {"type": "float", "default": 3.0},
         "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
     },

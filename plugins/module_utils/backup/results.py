@@ -18,12 +18,13 @@ _logger = get_logger("backup")
 
 
 class Action(StrEnum):
-    """Actions of a run on a unit, done or predicted."""
+    """Actions of a backup or restore on a unit, done or predicted."""
 
     SYNCED = "synced"
     UNCHANGED = "unchanged"
     RETIRED = "retired"
     """Its source is gone; its mirror was moved to the history."""
+    RESTORED = "restored"
     SAME = "same"
     DIFFERS = "differs"
     BUSY = "busy"
@@ -44,6 +45,7 @@ ACTION_LABELS: Mapping[str, str] = {
     Action.SYNCED: "synced",
     Action.UNCHANGED: "up to date",
     Action.RETIRED: "retired",
+    Action.RESTORED: "restored",
     Action.SAME: "same",
     Action.DIFFERS: "differs",
     Action.BUSY: "too busy",

@@ -15,7 +15,9 @@ import selectors
 import signal
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Generic, NoReturn, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -56,6 +58,7 @@ def imap_forked(
     concurrency: int = 0,
     on_message: Callable[[Any], None] = lambda _message: None,
     lost: Callable[[J], R] | None = None,
+    grace: float = 0.0,
 ) -> Iterator[tuple[int, R]]:
     """Yield the number of each job and its result, in the order in which they finish.
 
@@ -64,6 +67,7 @@ def imap_forked(
     :param concurrency: jobs at the same time, in threads of the processes; 0 for one in each process.
     :param on_message: called in this process with each message.
     :param lost: returns the result of a job whose process was killed, such as by a kernel without memory; without it that is an error.
+    :param grace: if the jobs are abandoned, because of an interruption or an error: seconds that the processes get to roll back after SIGTERM.
     :raises WorkerDiedError: a process was killed, or all of them.
     """
     processes = max(1, min(processes, len(jobs)))
@@ -84,6 +88,10 @@ def imap_forked(
                 yield number, lost(jobs[number])
         if done < len(jobs):
             raise WorkerDiedError("A process of this run was killed in the middle of its work.", "run the command again")
+    except BaseException:
+        if grace:
+            pool.terminate(grace)
+        raise
     finally:
         pool.close()
 
@@ -135,6 +143,23 @@ class _Pool(Generic[J, R]):
             else:
                 for unfinished in sorted(started[reader]):
                     yield unfinished, DIED
+
+    def terminate(self, grace: float) -> None:
+        """Ask the processes to end, and wait for them.
+
+        :param grace: maximum of seconds.
+        """
+        for child in self.readers:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+        deadline = time.monotonic() + grace
+        with selectors.DefaultSelector() as selector:
+            for reader in self.readers.values():
+                selector.register(reader, selectors.EVENT_READ)
+            while selector.get_map() and (wait := deadline - time.monotonic()) > 0:
+                for key, _events in selector.select(wait):
+                    if not os.read(key.fd, 1 << 20):  # its process has ended
+                        selector.unregister(key.fd)
 
     def close(self) -> None:
         """End the processes, also in the middle of their work."""

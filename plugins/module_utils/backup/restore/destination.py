@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layer_copier import write_error
@@ -62,6 +62,12 @@ class Destination:
         """Close the directories."""
         for fd in {self.parent_fd, *(fd for fd, _name in self._created), *([self._fd] if self._fd >= 0 else [])}:
             os.close(fd)
+
+    def keep_open(self, stack: ExitStack) -> Destination:
+        """Return another instance for the same directory, open until the stack is closed."""
+        other = Destination(self.path, os.dup(self.parent_fd), list(self.missing), self.name, self.boundaries)
+        stack.callback(other.close)
+        return other
 
     @property
     def status(self) -> os.stat_result | None:

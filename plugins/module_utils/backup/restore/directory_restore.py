@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from typing import ClassVar
@@ -17,6 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.ite
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layer_copier import LayerCopier, write_error
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import RestoreOperation
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, format_listing
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.space import Copy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Staging
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
@@ -67,6 +69,10 @@ class DirectoryRestore(RestoreOperation):
     def after(self) -> str:
         """A listing of the destination after the restore."""
         return format_listing({path: item.status for path, item in self.items.items() if path})
+
+    def copies(self) -> Iterator[Copy]:
+        """Yield what is copied."""
+        yield self.destination.parent_fd, self.items.values()
 
     def apply(self) -> None:
         """Copy to a staging directory next to the destination, then move that into place."""

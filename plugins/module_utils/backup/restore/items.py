@@ -16,6 +16,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 
+class NotInBackupError(NotFoundError):
+    """The backup does not have a unit, or not in the requested version; or it has no repository in it."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """A directory of the backup that files are restored from.

@@ -24,9 +24,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import file_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import Repair, RepairPlan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import NotInBackupError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
@@ -138,7 +139,7 @@ class ObjectsRestore:
         try:
             manifest = scan_in_memory(Unit(self.unit, self.mirror))
         except FileNotFoundError as error:
-            raise NotFoundError(
+            raise NotInBackupError(
                 f"there is no backup of {escape_path(os.fsencode(self.name))} in {self.target.root}.",
                 repoman_command("sync", [], ("--list-versions", self.name)),
                 f"ls {self.target.root}",
@@ -151,7 +152,7 @@ class ObjectsRestore:
         prefix = self.inside + b"/" if self.inside else b""
         repositories = {path: vcs for path, vcs in find_repositories(manifest).items() if (path + b"/").startswith(prefix)}
         if not repositories:
-            raise NotFoundError(
+            raise NotInBackupError(
                 f"there is no repository in the backup of {escape_path(os.fsencode(self.name))}.",
                 f"to get files back: {repoman_command('restore', [self.name], ('--path', 'PATH'), '--overwrite')}",
             )

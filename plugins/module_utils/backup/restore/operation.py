@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.space import Copy
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -69,6 +71,10 @@ class RestoreOperation(ABC):
 
         :param files: number of files to restore.
         """
+
+    @abstractmethod
+    def copies(self) -> Iterator[Copy]:
+        """Yield what is copied, with an open directory of the file system that it is copied to."""
 
     @abstractmethod
     def apply(self) -> None:

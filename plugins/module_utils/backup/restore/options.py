@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,13 +16,19 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target impo
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 
+WHICH = ("name", "names", "all")
+"""Options that say what to restore; they exclude each other."""
+
 
 @dataclass(frozen=True)
 class RestoreOptions:
     """The parameters of the module ``repoman_restore``.
 
-    :param name: project, or directory of ``repos_root``.
-    :param to: directory to restore to; None to restore in place.
+    :param name: project, or directory of ``repos_root``; empty if there are several.
+    :param names: several of them.
+    :param all: restore all units.
+    :param jobs: units at once; 0 for the default.
+    :param to: directory to restore to, or with several the directory above them; None to restore in place.
     :param from_time: the requested time, as given; None for the mirror's state.
     :param from_version: name of the oldest run to take back; None for the mirror's state.
     :param path_arguments: paths in the repository, as given.
@@ -33,6 +40,9 @@ class RestoreOptions:
     """
 
     name: str
+    names: tuple[str, ...]
+    all: bool
+    jobs: int
     to: str | None
     from_time: str | None
     from_version: str | None
@@ -50,28 +60,37 @@ class RestoreOptions:
 
         :raises UsageError: a time or path is invalid, or options exclude each other.
         """
-        if not params["name"]:
-            raise UsageError("restore needs the name of a repository, or settings.", repoman_command("restore", [], "--settings"))
-        objects = bool(params.get("objects"))
-        if objects and (excluded_options := [option for option in ("to", "from", "paths", "overwrite") if params[option]]):
-            raise UsageError(
-                f"objects cannot be combined with {excluded_options[0]}.",
-                repoman_command("restore", [params["name"]], "--objects"),
-            )
+        _check(params)
         arguments = tuple(params["paths"] or ())
         return cls(
-            name=params["name"],
+            name=params["name"] or "",
+            names=tuple(params["names"] or ()),
+            all=params["all"],
+            jobs=params["jobs"],
             to=params["to"],
             from_time=params["from"],
             from_version=parse_time(params["from"]) if params["from"] else None,
             path_arguments=arguments,
             paths=tuple(validate_path(path) for path in arguments),
             overwrite=params["overwrite"],
-            objects=objects,
+            objects=params["objects"],
             diff=params.get("_diff", True),
             probe_timeout=params["probe_timeout"],
             idle_timeout=params["idle_timeout"],
         )
+
+    @property
+    def is_several(self) -> bool:
+        """Whether the result is that of several units, even if there is only one."""
+        return not self.name
+
+    def of_unit(self, name: str, path: str) -> RestoreOptions:
+        """Return the options of one of several units.
+
+        :param name: of the unit, or of its project.
+        :param path: of the repository, in ``repos_root``.
+        """
+        return replace(self, name=name, names=(), all=False, to=os.path.join(self.to, path) if self.to else None)
 
     @property
     def has_all_paths(self) -> bool:
@@ -80,8 +99,35 @@ class RestoreOptions:
 
     def command(self, *options: str | tuple[str, str]) -> str:
         """Return a command line for the same restore with other options."""
-        version = [("--from", self.from_time)] if self.from_time else []
-        return repoman_command("restore", [self.name], *version, *(("--path", path) for path in self.path_arguments), *options)
+        same: list[str | tuple[str, str]] = ["--all"] if self.all else []
+        same += [("--from", self.from_time)] if self.from_time else []
+        same += [("--path", path) for path in self.path_arguments]
+        same += [("--to", self.to)] if self.to and "--to" not in [option[0] for option in options] else []
+        return repoman_command("restore", [self.name] if self.name else self.names, *same, *options)
+
+
+def _check(params: Mapping[str, Any]) -> None:
+    """Refuse options that exclude each other.
+
+    :raises UsageError: they do.
+    """
+    which = [option for option in WHICH if params[option]]
+    if not which:
+        raise UsageError(
+            "restore needs name, names or all.",
+            "repoman restore NAME",
+            f"{repoman_command('restore', [], '--all')}   # everything that the backup has",
+        )
+    if len(which) > 1:
+        raise UsageError(f"{which[0]} cannot be combined with {which[1]}.", "repoman restore --help")
+    if params["paths"] and which != ["name"]:
+        raise UsageError(f"paths are those of one repository, so they cannot be combined with {which[0]}.", "repoman restore NAME --path P")
+    if params["objects"] and (excluded := [option for option in ("to", "from", "paths", "overwrite") if params[option]]):
+        names = [params["name"]] if params["name"] else params["names"] or []
+        options = ["--all", "--objects"] if params["all"] else ["--objects"]
+        raise UsageError(f"objects cannot be combined with {excluded[0]}.", repoman_command("restore", names, *options))
+    if params["jobs"] < 0:
+        raise UsageError(f"jobs is {params['jobs']}, but must be 0 or more.", "ansible-doc homelab.repoman.repoman_restore")
 
 
 def parse_time(text: str) -> str:

@@ -12,6 +12,7 @@ separate file system.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.mov
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import RestoreOperation
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.path_replacer import PathReplacer
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.present import Present, format_listing
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.space import Copy
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.workspace import SAVED_INSIDE, Workspaces
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -117,6 +119,12 @@ class PathsRestore(RestoreOperation):
         if self.has_all_paths:
             return self.destination.path
         return os.path.join(self.destination.path, next(path for path in self.paths if lstat_in(self.destination, path) is not None))
+
+    def copies(self) -> Iterator[Copy]:
+        """Yield what is copied for each path that differs."""
+        chosen = by_move([move.path for move in self.moves], self.items)
+        for move in self.moves:
+            yield move.workspace.fd, [self.items[path] for path in chosen[move.path]]
 
     def apply(self) -> None:
         """Copy all paths, then move each into place and its previous contents to the saved directory."""

@@ -16,7 +16,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.context imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Boundaries, Destination, resolve
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.directory_restore import DirectoryRestore
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Items, drop_nested, select_paths, subtree
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import (
+    Items,
+    NotInBackupError,
+    drop_nested,
+    select_paths,
+    subtree,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import merge_layers, versions_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import RestoreOperation
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.options import RestoreOptions
@@ -27,7 +33,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings, top_level_names
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -63,7 +69,7 @@ class RestorePlanner:
     def read_items(self) -> Items:
         """Return everything the unit held in the requested version.
 
-        :raises NotFoundError: the backup does not have it.
+        :raises NotInBackupError: the backup does not have it.
         """
         options = self.options
         names, is_complete = set[bytes](), False
@@ -80,7 +86,7 @@ class RestorePlanner:
             self.notes.append(f"The history begins at {past.oldest}; this is the oldest version.")
         return items
 
-    def _no_backup(self, first_runs: list[str]) -> NotFoundError:
+    def _no_backup(self, first_runs: list[str]) -> NotInBackupError:
         """Return the error that the backup does not have the requested version.
 
         :param first_runs: the runs that backed up the unit when it was new, from the last one back.
@@ -88,8 +94,8 @@ class RestorePlanner:
         options, versions = self.options, repoman_command("sync", [], ("--list-versions", self.options.name))
         if not options.from_version or not first_runs:
             when = f" as of {options.from_time}" if options.from_version else ""
-            return NotFoundError(f"there is no backup of {self._name}{when} in {self.target.root}.", versions, f"ls {self.target.root}")
-        return NotFoundError(
+            return NotInBackupError(f"there is no backup of {self._name}{when} in {self.target.root}.", versions, f"ls {self.target.root}")
+        return NotInBackupError(
             f"there is no backup of {self._name} as of {options.from_time}: the first one was made at {first_runs[-1]}.",
             versions,
             f"{repoman_command('restore', [options.name])}   # the last version",

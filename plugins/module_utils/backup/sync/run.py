@@ -26,7 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.option
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import load_engine
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import inspect_target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import nearest_directory
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import latency
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import is_remote
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time, seconds_since
@@ -34,9 +34,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.child impo
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import sync_times
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
-
-REMOTE_LATENCY = 0.0002
-"""Seconds; a target that takes longer to answer counts as remote."""
 
 
 def _predict(params: dict[str, Any]) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def _add_ages(sync: SyncContext, report: SyncReport) -> None:
 def _inspect(context: BackupContext, options: SyncOptions) -> TargetState:
     """Check the target, and measure how long it takes to answer."""
     target, is_new = inspect_target(context.roots, options.init, options.allow_local, options.take_over)
-    return TargetState(target, is_new, latency(str(nearest_directory(target.root))) > REMOTE_LATENCY)
+    return TargetState(target, is_new, is_remote(str(nearest_directory(target.root))))
 
 
 def _note_last_sync(context: BackupContext, units: Iterable[str], now: datetime) -> None:

@@ -282,6 +282,11 @@ def busy_error(unit: str, since: str, state: Path) -> ConflictError:
     )
 
 
+def no_lock_note(state: Path, error: OSError) -> str:
+    """Return the warning of a restore on a machine whose state directory cannot be written; a restore does not need one."""
+    return f"{state} cannot be written ({error.strerror}): restored without a lock against other runs."
+
+
 @contextmanager
 def unit_locked(target: Target, state: Path, owner: Account, unit: str) -> Iterator[RunLocks]:
     """Lock one unit, for example to restore it, while other runs work on other units.

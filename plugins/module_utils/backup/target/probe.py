@@ -17,6 +17,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 
 MIN_FREE_BYTES = 4 << 20
 ATTEMPTS = 5
+REMOTE_LATENCY = 0.0002
+"""Seconds; a file system that takes longer to answer counts as remote."""
 
 
 def check_access(roots: BackupRoots, target: Target) -> None:
@@ -74,3 +76,8 @@ def latency(path: str) -> float:
         os.statvfs(path)
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def is_remote(path: str) -> bool:
+    """Return whether a directory counts as one on another machine, of which many requests should be under way at once."""
+    return latency(path) > REMOTE_LATENCY
