@@ -7,11 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repoman_restore
-short_description: Restore a repository from its mirror, or the settings of the host
+short_description: Restore repositories from their mirrors, or the settings of the host
 version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
-  - Restores a repository, or some paths in it, from its mirror, or from an earlier version in the history.
+  - Restores repositories, or some paths in one, from their mirrors, or from an earlier version in the history.
+  - With O(names) or O(all), a failure of one stops no other. What already matches the backup is left alone, so after an interruption
+    the same task goes on.
+  - If there is not enough space for all that is to be restored, nothing is changed.
   - Files are copied next to the destination first and then renamed into place. Replaced files are saved next to it.
   - An earlier version consists of the mirror and the files that later runs replaced or removed. Files that they created are left out if
     that was recorded. Permissions and times of directories are those of the mirror.
@@ -21,11 +24,24 @@ options:
   name:
     description:
       - Project, or directory of C(repos_root).
-      - Required, unless O(settings).
+      - One of O(name), O(names), O(all) and O(settings) is required.
     type: str
+  names:
+    description:
+      - Several of them. The result has RV(ignore:units) then, not RV(ignore:restored).
+    type: list
+    elements: str
+  all:
+    description:
+      - Restore everything that the backup has.
+      - With O(from), also what was deleted since then, and nothing that did not exist yet.
+      - Directories that are backups themselves are left out.
+    type: bool
+    default: false
   to:
     description:
       - Restore to this directory, not in place.
+      - With O(names) and O(all), each directory is restored below it.
     type: str
   from:
     description:
@@ -34,7 +50,9 @@ options:
       - ISO 8601, in local time unless it has a zone. O(homelab.repoman.repoman_sync#module:list_versions) lists the times.
     type: str
   paths:
-    description: Restore only these paths of the repository, relative to it.
+    description:
+      - Restore only these paths of the repository, relative to it.
+      - Requires O(name).
     type: list
     elements: str
   overwrite:
@@ -57,9 +75,13 @@ options:
         in the backup stay.
       - In the registry, C(lan_ip) and C(backup_root) keep the values of this host. Paths in another home, and the name of another host,
         are not changed; a warning names each with its file.
-      - Cannot be combined with O(name), O(to), O(paths) and O(objects).
+      - Cannot be combined with O(name), O(names), O(all), O(to), O(paths) and O(objects); the playbook and the command do one after the other.
     type: bool
     default: false
+  jobs:
+    description: Repositories to work on at once. V(0) chooses a number from the latency of the backup. It has no effect on O(name).
+    type: int
+    default: 0
   probe_timeout:
     description:
       - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
@@ -76,6 +98,7 @@ options:
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
+  - homelab.repoman.common.predicted_registry
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_sync
@@ -85,6 +108,10 @@ EXAMPLES = r"""
 - name: A repository that was deleted
   homelab.repoman.repoman_restore:
     name: isurus
+
+- name: Everything, on a new host
+  homelab.repoman.repoman_restore:
+    all: true
 
 - name: A file from before last night's run, in another directory
   homelab.repoman.repoman_restore:
@@ -110,7 +137,7 @@ restored:
     - C(replaces_directory) is V(true) if the directory itself is replaced. Running containers show the previous one until it is mounted again.
     - With O(settings), C(name) is C((settings)), C(to) the directory of the registry, and C(saved) the directory with the replaced files.
     - With O(objects), C(objects) are the restored files, and C(saved) is the directory with the damaged ones.
-  returned: success
+  returned: with O(name), unless it failed
   type: dict
   sample:
     name: isurus
@@ -121,9 +148,89 @@ restored:
     saved: /home/alice/repos/isurus.before-20261125T120000Z
     has_container: true
     replaces_directory: true
+path:
+  description: Path of the registry.
+  returned: with O(settings), unless it failed
+  type: str
+  sample: /home/alice/.config/repoman/repoman.toml
+text:
+  description: The registry that is in force afterwards, also in check mode. Give it to the next task as O(registry_text).
+  returned: with O(settings), unless it failed
+  type: str
+  sample: "[repoman]\nschema = 3\n"
+units:
+  description: What became of each directory, or in check mode would.
+  returned: with O(names) or O(all), unless the whole run failed
+  type: list
+  elements: dict
+  sample:
+    - name: isurus
+      action: restored
+      to: /home/alice/repos/isurus
+      files: 411
+      bytes: 1823400
+      saved: ""
+      has_container: true
+      replaces_directory: true
+  contains:
+    name:
+      description: Name of the directory, or as it was given, with bytes that are not UTF-8 escaped.
+      returned: always
+      type: str
+    action:
+      description: C(restored), C(same) (it already matched the backup), C(failed), or C(busy) (another run was working on it).
+      returned: always
+      type: str
+    to:
+      description: The directory that was restored; empty if it failed.
+      returned: always
+      type: str
+    files:
+      description: Number of its files; 0 if it failed.
+      returned: always
+      type: int
+    bytes:
+      description: Their size; 0 if it failed.
+      returned: always
+      type: int
+    saved:
+      description: Where existing files were saved; empty if there were none. In check mode, the time in the name is that of the check.
+      returned: always
+      type: str
+    has_container:
+      description: Whether it is the directory of a project, which running containers may have mounted.
+      returned: always
+      type: bool
+    replaces_directory:
+      description: Whether the directory itself was replaced. Running containers show the previous one until it is mounted again.
+      returned: always
+      type: bool
+    objects:
+      description: The restored objects.
+      returned: with O(objects), unless it failed
+      type: list
+      elements: str
+    msg:
+      description: For a failure, the error in one sentence.
+      returned: if it failed
+      type: str
+    hints:
+      description: For a failure, remedies, each a command or a sentence.
+      returned: if it failed
+      type: list
+      elements: str
+    exit_code:
+      description: For a failure, its exit code; see RV(exit_code).
+      returned: if it failed
+      type: int
+summary:
+  description: Number of directories for each action, restored files and bytes, and seconds.
+  returned: with O(names) or O(all), unless the whole run failed
+  type: dict
+  sample: {restored: 11, same: 1, failed: 1, files: 411, bytes: 1823400, seconds: 3.2}
 steps:
   description: The steps, one sentence each. In check mode, those that would be taken.
-  returned: success
+  returned: unless the whole run failed
   type: list
   elements: str
   sample: ["restore isurus to /home/alice/repos/isurus (411 files)"]
@@ -153,11 +260,11 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.run import run
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICT_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main
 
 SPEC = {
     "argument_spec": COMMON_ARGS
-    | PREDICT_ARGS
+    | PREDICTED_REGISTRY_ARGS
     | {
         "name": {"type": "str"},
         "names": {"type": "list", "elements": "str"},

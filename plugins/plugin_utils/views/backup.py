@@ -14,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import (
+    VERBOSE,
     Mode,
     Rendered,
     Views,
@@ -23,6 +24,7 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
     RemountResult,
+    RestoredUnitsResult,
     RestoreResult,
     SyncedUnit,
     SyncResult,
@@ -38,7 +40,7 @@ REMOUNT = "remount "
 """Beginning of the step that mounts a directory again."""
 UNCHANGED = ("unchanged", "same")
 """Actions of units that need no line."""
-CHECK_LABELS = {"synced": "to sync", "retired": "to retire"}
+CHECK_LABELS = {"synced": "to sync", "retired": "to retire", "restored": "to restore"}
 """Labels of actions in check mode, if they differ."""
 
 
@@ -50,7 +52,7 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     rows = [
         (
             unit["name"],
-            ACTION_LABELS[unit["action"]] if not mode.check or unit["action"] not in CHECK_LABELS else CHECK_LABELS[unit["action"]],
+            _label(unit["action"], mode),
             str(unit["files"]) if unit["files"] else "-",
             format_bytes(unit["bytes"]) if unit["bytes"] else "-",
             format_bytes(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
@@ -91,11 +93,7 @@ def last_backup(unit: SyncedUnit) -> str:
 
 def summary_line(summary: Mapping[str, Any], mode: Mode) -> str:
     """Return the summary of a run."""
-    counts = [
-        f"{summary[action]} {CHECK_LABELS.get(action, label) if mode.check else label}"
-        for action, label in ACTION_LABELS.items()
-        if summary.get(action)
-    ]
+    counts = [f"{summary[action]} {_label(action, mode)}" for action in ACTION_LABELS if summary.get(action)]
     totals = [plural(summary["files"])]
     if not mode.check:
         totals += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} to the history"]
@@ -118,6 +116,8 @@ def render_versions(result: VersionsResult) -> Rendered:
 
 def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
     """Show where existing files were saved, and what was restored."""
+    if "units" in result:
+        return render_restored_units(cast(RestoredUnitsResult, result), mode)
     restored = result["restored"]
     lines = step_lines(result, mode)
     if "objects" in restored:
@@ -127,6 +127,41 @@ def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
     if not lines:
         return Rendered([Line("done", f"{restored['to']} already matches the backup")])
     return Rendered(lines)
+
+
+def render_restored_units(result: RestoredUnitsResult, mode: Mode) -> Rendered:
+    """Show what was restored and where existing files were saved, then a summary, and errors last."""
+    units = result["units"]
+    if not units:
+        return Rendered([Line("out", "there is nothing to restore")])
+    lines = step_lines(result, mode) if mode.output == VERBOSE else []
+    rows = [
+        (
+            unit["name"],
+            _label(unit["action"], mode),
+            str(unit["files"]) if unit["files"] else "-",
+            format_bytes(unit["bytes"]) if unit["bytes"] else "-",
+            unit["to"] or "-",
+        )
+        for unit in units
+        if mode.shows_unchanged or len(units) == 1 or unit["action"] not in UNCHANGED
+    ]
+    lines += table(("NAME", "STATE", "FILES", "BYTES", "DIRECTORY"), rows) if rows else []
+    verb = "would be" if mode.check else "were"
+    lines += [Line("out", f"{unit['name']}: the existing files {verb} saved in {unit['saved']}") for unit in units if unit["saved"]]
+    summary = result["summary"]
+    counts = [f"{summary[action]} {_label(action, mode)}" for action in ACTION_LABELS if summary.get(action)]
+    totals = f"{plural(summary['files'])}, {format_bytes(summary['bytes'])}, {summary['seconds']:.1f} s"
+    lines.append(Line("out" if mode.check else "done", f"{', '.join(counts)}; {totals}"))
+    for unit in units:
+        if "msg" in unit:
+            lines += error_lines(unit["msg"], unit.get("hints") or ())
+    return Rendered(lines, worst_exit_code(units))
+
+
+def _label(action: str, mode: Mode) -> str:
+    """Return what a table shows for an action."""
+    return CHECK_LABELS[action] if mode.check and action in CHECK_LABELS else ACTION_LABELS[action]
 
 
 def render_remount(result: RemountResult, mode: Mode) -> Rendered:

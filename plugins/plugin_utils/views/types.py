@@ -319,6 +319,22 @@ class RestoreResult(Steps):
     restored: Restored
 
 
+class RestoredUnit(Failure):
+    """One of several in the result of ``repoman_restore``."""
+
+    to: str
+    files: int
+    bytes: int
+    saved: str
+
+
+class RestoredUnitsResult(Steps):
+    """The result of ``repoman_restore`` for several. ``summary`` has a number for each action that occurred, and the totals."""
+
+    units: list[RestoredUnit]
+    summary: dict[str, Any]
+
+
 RemountResult = Mapping[str, Any]
 """The result of ``repoman_project``, or of ``debug`` with an excerpt of one as its message."""
 

@@ -289,39 +289,53 @@ def restore_variables(options: Namespace) -> Variables:
 
     :raises CliError: a relative directory on another host, no name, or options that contradict each other.
     """
-    if options.settings:
-        return _restore_settings_variables(options)
-    if not options.name:
-        raise CliError("which project? repoman restore NAME", "repoman restore --help", exit_code=USAGE)
     if options.to and (options.inventory or options.limit) and not options.to.startswith(("/", "~")):
         raise CliError(
             f"--to {options.to} is a relative path, but -i and -l need an absolute one.",
             f"--to ~/{options.to}   is below the home directory on that host",
             exit_code=USAGE,
         )
-    if options.objects:
-        for other in ("to", "from", "path", "overwrite"):
-            if getattr(options, other):
-                raise CliError(f"--objects cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
+    _check_restore(options)
+    names = [escape_bytes(name) for name in dict.fromkeys(backup_names(options, "restore", options.names or []))]
     values = {
-        "name": escape_bytes(*backup_names(options, "restore", [options.name])),
+        "name": names[0] if len(names) == 1 else None,
+        "names": names if len(names) > 1 else None,
+        "all": options.all,
         "to": options.to and (options.to if options.to.startswith("~") else absolute_path(options.to)),
         "from": getattr(options, "from"),
         "paths": options.path and [escape_bytes(path) for path in options.path],
         "overwrite": options.overwrite,
         "objects": options.objects,
+        "jobs": options.jobs,
+        "settings": options.settings,
     }
     return {f"repoman_restore_{key}": value for key, value in values.items() if value not in (None, False)}
 
 
-def _restore_settings_variables(options: Namespace) -> Variables:
-    """Return the variables of ``restore --settings``. It saves what it replaces in any case, so ``--overwrite`` makes no difference."""
-    for other in ("name", "to", "path", "objects"):
-        if getattr(options, other):
-            word = "NAME" if other == "name" else f"--{other}"
-            raise CliError(f"--settings cannot be combined with {word}.", "repoman restore --help", exit_code=USAGE)
-    when = getattr(options, "from")
-    return {"repoman_restore_settings": True} | ({"repoman_restore_from": when} if when else {})
+def _check_restore(options: Namespace) -> None:
+    """Reject options of ``restore`` that contradict each other.
+
+    :raises CliError: they do.
+    """
+    if not options.names and not options.all and not options.settings:
+        raise CliError(
+            "restore needs a NAME, or --all.",
+            "repoman restore NAME",
+            "repoman restore --all   # everything that the backup has",
+            "repoman restore --settings   # the registry, overrides and profile templates",
+            exit_code=USAGE,
+        )
+    for other in ("to", "path", "objects"):
+        if options.settings and getattr(options, other):
+            raise CliError(f"--settings cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
+    if options.names and options.all:
+        raise CliError("--all is everything; restore takes no names with it.", "repoman restore --all", exit_code=USAGE)
+    if options.path and (options.all or len(options.names) > 1):
+        raise CliError("--path is a path of one repository.", "repoman restore NAME --path P   # one at a time", exit_code=USAGE)
+    if options.objects:
+        for other in ("to", "from", "path", "overwrite"):
+            if getattr(options, other):
+                raise CliError(f"--objects cannot be combined with --{other}.", "repoman restore --help", exit_code=USAGE)
 
 
 def escape_bytes(name: str) -> str:

@@ -220,31 +220,37 @@ VERBS = (
     ),
     Verb(
         "restore",
-        "NAME|--settings [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects] [--non-interactive]",
-        "restore a repository, files in it, or the settings",
+        "NAME…|--all|--settings [--to DIR] [--from TIME] [--path P]… [--overwrite] [--objects] [--jobs N] [--non-interactive]",
+        "restore repositories, files in one, or the settings",
         examples=(
             "repoman restore isurus",
+            "repoman restore --all",
             "repoman restore isurus --to /tmp/isurus --from 2026-11-24",
             "repoman restore isurus --path src/main.c --overwrite",
             "repoman restore isurus --objects",
-            "repoman restore --settings",
+            "repoman restore --settings --all",
         ),
         arguments=(
-            name("project, or directory of repos_root", noun=""),
+            names("projects, or directories of repos_root"),
+            flag("--all", help="restore everything that the backup has"),
             option("--to", metavar="DIR", help="restore to this directory, not in place"),
             option("--from", metavar="TIME", help="restore the version before this time"),
             option("--path", metavar="P", help="restore only this path of the repository", repeatable=True),
             flag("--overwrite", help="replace existing files; they are saved first"),
             flag("--objects", help="restore only missing or damaged objects"),
+            count("--jobs", metavar="N", help="repositories to work on at once"),
             flag("--settings", help="restore registry, overrides and profile templates"),
             flag("--non-interactive", help="with --settings, apply without asking"),
         ),
         about="TIME is a time as shown by repoman sync --list-versions NAME, or 2026-11-24,\n"
         "or '2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
-        "report names the path. --objects repairs a git or Mercurial repository from its\n"
-        "mirror, verifies each object, and changes nothing else. --settings shows what it\n"
-        "replaces and asks; existing files are saved first, in a directory before-TIME\n"
-        "next to the registry. Without a terminal it applies without asking.",
+        "report names the path. With several NAMEs or --all, --to DIR restores each below\n"
+        "DIR, and a failure stops none of the others; run again, it goes on. Nothing\n"
+        "changes if there is not enough space for all. --objects repairs git or Mercurial\n"
+        "repositories from their mirrors, verifies each object, and changes nothing else.\n"
+        "--settings comes first if there are NAMEs or --all, too. It shows what it replaces\n"
+        "and asks; existing files are saved, in a directory before-TIME next to the\n"
+        "registry. Without a terminal it applies without asking.",
         variables=variables.restore_variables,
         run=actions.run_restore,
     ),

@@ -48,7 +48,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry import st
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
-EXCLUDED_OPTIONS = ("name", "to", "paths", "objects")
+EXCLUDED_OPTIONS = ("name", "names", "all", "to", "paths", "objects")
 MAX_NAMED = 5
 
 
@@ -93,7 +93,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         work, params["idle_timeout"], check_liveness=True, on_report=lambda text: progress.start_phase(str(text))
     )
     progress.clear()
-    result = restored.result if params.get("_diff", True) else restored.result | {"diff": []}
+    result = restored.result | {"path": context.path, "text": restored.registry_text} | ({} if params.get("_diff", True) else {"diff": []})
     warnings = [text for text in (warning, *restored.notes) if text]
     return result | ({"warnings": warnings} if warnings else {})
 
@@ -249,7 +249,3 @@ def predict(params: Mapping[str, Any], registry: str) -> dict[str, Any]:
     restored = restored_values(os.path.dirname(registry), "", 0, 0, "")
     return {"changed": True, "steps": ["restore the settings"], "diff": [], "restored": restored}
 
-
-def with_restored_registry(context: BackupContext, restored: RestoredSettings) -> BackupContext:
-    """Return the context with the registry that is in force after a restore, for what follows in the same run."""
-    return replace(context, registry=parse(restored.registry_text, context.path))

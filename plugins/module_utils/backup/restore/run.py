@@ -49,7 +49,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.host_settings import run as run_settings
 
         return run_settings(params, check)
-    context = load_context(params)
+    context = load_context(params, check and params["predict"])
     options = RestoreOptions.from_params(params)
     target_and_warning: tuple[Target, str] = context.run_on_target(lambda report: open_for_reading(context.roots), options.probe_timeout)
 

@@ -25,7 +25,7 @@ from ansible_collections.homelab.repoman.plugins.modules import repoman_restore
 from backup_fixture import BackupHome, actions, differences, killed_after, seen, tmpfs
 
 UNITS = [f"unit{number}" for number in range(6)]
-FILES = 120
+FILES = 600
 """Files of each unit."""
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_written_if_everything_does_not_fit(empty_world: BackupHome) 
 def test_a_disk_that_gets_full_nevertheless(world: BackupHome) -> None:
     """Small files take whole blocks, so that they do not fit: some units fail, and come back when there is space."""
     small = world.root / "small"
-    with tmpfs(small, "size=2m"):
+    with tmpfs(small, "size=8m"):
         done = world.restore(all=True, to=str(small), jobs=2)
         assert done["failed"] and done["exit_code"] == 1 and 0 < done["summary"]["failed"] < len(UNITS)
         failed = next(unit for unit in done["units"] if unit["action"] == "failed")
@@ -174,7 +174,7 @@ def test_progress_and_memory(world: BackupHome) -> None:
         "comparing 6 directories with the backup",
         "restore: 1 of 6 compared",
         "restore: 6 of 6 compared",
-        "restoring 6 directories: 720 files, 6.5 kB",
-        "restore: 1 of 6 restored, 120 files, 1.1 kB",
-        "restore: 6 of 6 restored, 720 files, 6.5 kB",
+        "restoring 6 directories: 3600 files, 35.3 kB",
+        "restore: 1 of 6 restored, 600 files, 5.8 kB",
+        "restore: 6 of 6 restored, 3600 files, 35.3 kB",
     ]
