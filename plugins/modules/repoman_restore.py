@@ -12,9 +12,9 @@ version_added: 0.4.0
 author: the repoman contributors (@homelab)
 description:
   - Restores repositories, or some paths in one, from their mirrors, or from an earlier version in the history.
-  - With O(names) or O(all), a failure of one stops no other. What already matches the backup is left alone, so after an interruption
-    the same task goes on.
-  - If there is not enough space for all that is to be restored, nothing is changed.
+  - With O(names) or O(all), one failure does not stop the others. Directories that already match the backup are not changed, so
+    after an interruption the same task goes on.
+  - If there is not enough space for everything, nothing is changed.
   - Files are copied next to the destination first and then renamed into place. Replaced files are saved next to it.
   - An earlier version consists of the mirror and the files that later runs replaced or removed. Files that they created are left out if
     that was recorded. Permissions and times of directories are those of the mirror.
@@ -28,7 +28,8 @@ options:
     type: str
   names:
     description:
-      - Several of them. The result has RV(ignore:units) then, not RV(ignore:restored).
+      - Projects, or directories of C(repos_root).
+      - The result has RV(units) then, and not RV(restored).
     type: list
     elements: str
   all:
@@ -79,7 +80,9 @@ options:
     type: bool
     default: false
   jobs:
-    description: Repositories to work on at once. V(0) chooses a number from the latency of the backup. It has no effect on O(name).
+    description:
+      - Repositories to work on at once.
+      - V(0) chooses a number from the latency of the backup. It has no effect on O(name).
     type: int
     default: 0
   probe_timeout:

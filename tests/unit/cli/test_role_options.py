@@ -57,7 +57,7 @@ def test_command_agrees_with_restore() -> None:
     path = arguments.pop("path")
     assert arguments.pop("non_interactive").help == "with --settings, apply without asking"  # only about asking
     assert {name: argument.help for name, argument in arguments.items()} == {
-        name: plain(options[name]["description"]) for name in ("name", "to", "from", "overwrite", "objects", "settings")
+        name: plain(options[name]["description"]) for name in ("names", "all", "to", "from", "overwrite", "objects", "jobs", "settings")
     }
     assert plain(options["paths"]["description"]).startswith("restore only these paths of the repository")
     assert path.help.startswith("restore only this path of the repository") and path.keywords["action"] == "append"

@@ -38,6 +38,7 @@ TARGETS = {
     "below": "repos/demo/below",
     "linked": "repos/linked",
     "none": "repos/none",
+    "several": "repos/demo",
 }
 """Where each project is restored to."""
 
@@ -64,10 +65,12 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], dict[s
     shown_by = yaml.safe_load(PLAYBOOK.read_text(encoding="utf-8"))[0]["vars"]
 
     def play(name: str, to: str) -> dict[str, Any]:
+        unit = {"to": f"/host/{to}", "replaces_directory": True}
+        same, failed = {"to": "/host/repos/archive/demo", "replaces_directory": False}, {"to": "", "replaces_directory": False}
         variables = {
             "ansible_python_interpreter": sys.executable,
             "repoman_restore_name": name,
-            "__repoman_restore_result": {"restored": {"to": f"/host/{to}", "replaces_directory": True}},
+            "__repoman_restore_result": {"units": [unit, same, failed]} if name == "several" else {"restored": unit},
             "__repoman_restore_info": {"projects": projects()},
         }
         task = {"ansible.builtin.debug": {"msg": "{{ item }}"}, "loop": "{{ __repoman_restore_shown_by }}"}
@@ -97,6 +100,7 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], dict[s
         ("below", "repos/demo/below", ["below"]),
         ("linked", "repos/linked", ["linked"]),
         ("none", "repos/none", []),
+        ("several", "repos/demo", ["demo", "below", "deeper"]),
     ],
 )
 def test_only_containers_of_the_restored_directory(
@@ -105,6 +109,8 @@ def test_only_containers_of_the_restored_directory(
     """Those of the directory and of repositories in it, each once; none of a directory elsewhere, whatever its name or that of the project.
 
     Nothing is read on the controller: the links are those of the host.
+
+    With several, those that already matched the backup count, too: an earlier run may have ended before it mounted them.
 
     A check predicts those that run, too, because the restore would replace the directory that they show.
     """

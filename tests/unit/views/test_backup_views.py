@@ -199,6 +199,40 @@ def test_nobody_listens_or_nothing_is_done(captured_progress: None) -> None:
     assert stream.getvalue() == ""
 
 
+def restored_unit(name: str, action: str, **more: Any) -> dict[str, Any]:
+    """Return what became of one of several."""
+    facts = {"to": f"/r/{name}", "files": 3, "bytes": 1200, "saved": "", "has_container": False, "replaces_directory": True}
+    return {"name": name, "action": action, **facts, **more}
+
+
+def test_a_restore_of_several() -> None:
+    """Changed ones in a table, then what was saved, the summary, and errors last; in a check, in the conditional."""
+    units = [
+        restored_unit("a", "restored", saved="/r/a.before-x"),
+        restored_unit("b", "same"),
+        restored_unit("c", "failed", to="", files=0, bytes=0, msg="c exists.", hints=["repoman restore c --overwrite"], exit_code=4),
+        restored_unit("d", "busy", to="", files=0, bytes=0, msg="another run", hints=[], exit_code=1),
+    ]
+    summary = {"restored": 1, "same": 1, "failed": 1, "busy": 1, "files": 3, "bytes": 1200, "seconds": 3.21}
+    result = {"steps": ["restore a to /r/a (3 files)"], "units": units, "summary": summary}
+    lines, code = said("restore", result)
+    assert code == 4
+    assert lines == [
+        "NAME   STATE      FILES   BYTES    DIRECTORY",
+        "a      restored   3       1.2 kB   /r/a",
+        "c      failed     -       -        -",
+        "d      too busy   -       -        -",
+        "a: the existing files were saved in /r/a.before-x",
+        "==> 1 restored, 1 same, 1 too busy, 1 failed; 3 files, 1.2 kB, 3.2 s",
+        "repoman: error: c exists.",
+        "hint: repoman restore c --overwrite",
+        "repoman: error: another run",
+    ]
+    lines, _code = said("restore", result, check=True)
+    assert lines[1].split()[1:3] == ["to", "restore"] and "would be saved in" in lines[4] and lines[5].startswith("1 to restore, 1 same")
+    assert said("restore", {"steps": [], "units": [], "summary": {}}) == (["there is nothing to restore"], 0)
+
+
 def test_containers_that_show_a_restored_directory_are_named() -> None:
     """In the past tense, in a check in the conditional; without Incus, the user is reminded of them. The result of the restore gets their names."""
     done = {"name": "demo", "action": "updated", "steps": ["remount /r/isurus in demo"], "differences": []}

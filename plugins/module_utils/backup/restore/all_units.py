@@ -42,7 +42,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import is_remote
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked
@@ -171,7 +170,7 @@ class SeveralRestore:
         self.notes += KilledRestores(self.locks).clean_up(self._destinations(requests), self.stack)
 
     def _destinations(self, requests: list[UnitRequest]) -> Iterator[Destination]:
-        """Yield the destination of each unit, open until the next one; none of those that cannot be restored."""
+        """Yield the destination of each unit, open until the next one. Skip units without a usable destination."""
         for request in requests:
             options = self.options.of_unit(request.name, request.path)
             unit, _slash, inside = request.path.partition("/")
@@ -231,7 +230,7 @@ class SeveralRestore:
         if not requests and self.options.from_time:
             raise NotInBackupError(
                 f"there is no backup as of {self.options.from_time} in {self.target.root}.",
-                f"{repoman_command('sync', [], ('--list-versions', 'NAME'))}   # which versions there are",
+                "repoman sync --list-versions NAME   # which versions there are",
             )
 
     def _result(self, outcomes: list[UnitOutcome], seconds: float) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _check(params: Mapping[str, Any]) -> None:
         raise UsageError(
             "restore needs name, names or all.",
             "repoman restore NAME",
-            f"{repoman_command('restore', [], '--all')}   # everything that the backup has",
+            "repoman restore --all   # everything that the backup has",
         )
     if len(which) > 1:
         raise UsageError(f"{which[0]} cannot be combined with {which[1]}.", "repoman restore --help")

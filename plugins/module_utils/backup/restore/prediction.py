@@ -24,6 +24,8 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
 
         return host_settings.predict(params, registry.path)
     options = RestoreOptions.from_params(params)
+    if options.is_several:
+        return _predict_several(options)
     name, entry = options.name, registry.projects.get(options.name)
     repository = os.path.join(account.expand(registry.defaults.repos_root), entry.repo if entry else name)
     to = account.expand(options.to) if options.to else repository
@@ -31,3 +33,18 @@ def predict(params: dict[str, Any]) -> dict[str, Any]:
     restored |= {"has_container": False, "replaces_directory": False} | ({"objects": []} if options.objects else {})
     step = f"restore objects of {name} in {to}" if options.objects else f"restore {name} to {to}"
     return {"changed": True, "steps": [step], "diff": [], "restored": restored}
+
+
+def _predict_several(options: RestoreOptions) -> dict[str, Any]:
+    """Return the result for several: those that are named; none for everything, because the backup is unknown."""
+    facts: dict[str, Any] = {"to": "", "files": 0, "bytes": 0, "saved": "", "has_container": False, "replaces_directory": False}
+    facts |= {"objects": []} if options.objects else {}
+    what = "objects of " if options.objects else ""
+    names = list(dict.fromkeys(options.names))
+    return {
+        "changed": True,
+        "steps": [f"restore {what}{name}" for name in names or ["everything that the backup has"]],
+        "diff": [],
+        "units": [{"name": name, "action": "restored", **facts} for name in names],
+        "summary": ({"restored": len(names)} if names else {}) | {"files": 0, "bytes": 0, "seconds": 0.0},
+    }

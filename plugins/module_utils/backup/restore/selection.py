@@ -26,7 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import
 class UnitRequest:
     """A repository to restore.
 
-    :param name: as it was given: of the unit, or of its project.
+    :param name: name of the unit, or of its project, as the user gave it.
     :param path: in ``repos_root``; empty if there is no such repository.
     :param error: why there is none.
     """
@@ -37,7 +37,7 @@ class UnitRequest:
 
     @property
     def unit(self) -> str:
-        """The directory in ``repos_root`` that is, or holds, the repository; the name if there is no repository."""
+        """The directory directly in ``repos_root`` that contains the repository; the name if there is no repository."""
         return self.path.partition("/")[0] or self.name
 
     def holds(self, other: UnitRequest) -> bool:

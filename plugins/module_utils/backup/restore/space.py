@@ -103,14 +103,14 @@ def check(needs: SpaceNeeds, *hints: str) -> None:
         where, word = escape_path(need.path), shell_word(need.path)
         if need.size > need.free_size:
             raise RepomanError(
-                f"the file system of {where} has {format_bytes(need.free_size)} free, and {format_bytes(need.size)} are to be restored to it;"
+                f"the file system of {where} has {format_bytes(need.free_size)} free, but the restore needs {format_bytes(need.size)};"
                 " nothing was restored.",
                 f"df -h {word}   # free some space, then run the command again",
                 *hints,
             )
         if need.free_inodes is not None and need.inodes > need.free_inodes:
             raise RepomanError(
-                f"the file system of {where} has room for {need.free_inodes} more files, and {need.inodes} are to be restored to it;"
+                f"the file system of {where} has room for {need.free_inodes} more files, but the restore needs {need.inodes};"
                 " nothing was restored.",
                 f"df -i {word}   # remove some files, then run the command again",
                 *hints,

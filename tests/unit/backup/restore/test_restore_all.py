@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Restore of several repositories and of everything: whatever becomes of one, the others come back."""
+"""Restore of several repositories and of everything: a failure of one does not stop the others."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_several_in_another_place(world: BackupHome) -> None:
 
 
 def test_projects_in_one_directory(world: BackupHome) -> None:
-    """Two repositories of one unit do not get in each other's way; what includes another one stands for both."""
+    """Two repositories of one unit are both restored; a directory that includes another one is restored once."""
     for name in ("one", "two"):
         world.project(name, repo=f'"deep/{name}"')
         world.write(f"deep/{name}/file", f"{name}\n")

@@ -70,7 +70,7 @@ def test_nothing_is_written_if_everything_does_not_fit(empty_world: BackupHome) 
             with pytest.raises(RepomanError) as caught:
                 world.restore(all=True, to=str(small / "a"), check=check)
             assert caught.value.message == (
-                f"the file system of {small} has 5.2 MB free, and 6.3 MB are to be restored to it; nothing was restored."
+                f"the file system of {small} has 5.2 MB free, but the restore needs 6.3 MB; nothing was restored."
             )
             assert caught.value.hints == [
                 f"df -h {small}   # free some space, then run the command again",
@@ -86,7 +86,7 @@ def test_nothing_is_written_if_everything_does_not_fit(empty_world: BackupHome) 
     with tmpfs(small, "size=20m,nr_inodes=50"), pytest.raises(RepomanError) as caught:
         world.restore(all=True, to=str(small))
     assert caught.value.message == (
-        f"the file system of {small} has room for 49 more files, and 66 are to be restored to it; nothing was restored."
+        f"the file system of {small} has room for 49 more files, but the restore needs 66; nothing was restored."
     )
     with tmpfs(small, "size=20m,nr_inodes=0"):
         assert world.restore(all=True, to=str(small))["summary"]["restored"] == 3

@@ -115,7 +115,7 @@ def test_a_mount_point_that_cannot_be_restored_is_as_it_was(mounted: BackupHome)
     for path in (mounted.backup / "big/big1", mounted.backup / "big/big2"):
         path.write_bytes(b"y" * (1 << 21))
     before = seen(big)
-    with pytest.raises(RepomanError, match=r"repos/big has 0 B free, and 4.2 MB are to be restored to it; nothing was restored") as caught:
+    with pytest.raises(RepomanError, match=r"repos/big has 0 B free, but the restore needs 4.2 MB; nothing was restored") as caught:
         mounted.restore("big", overwrite=True)
     assert any("df -h" in hint and str(big) in hint for hint in caught.value.hints)
     after = seen(big)
@@ -494,9 +494,7 @@ def test_a_full_destination(empty_world: BackupHome) -> None:
     world.init()
     with tmpfs(world.root / "small", "size=1m"):
         for to in ("small/to", "small/a/b/to", "small"):
-            with pytest.raises(
-                RepomanError, match=r"small has 1.0 MB free, and 3.1 MB are to be restored to it; nothing was restored"
-            ) as caught:
+            with pytest.raises(RepomanError, match=r"small has 1.0 MB free, but the restore needs 3.1 MB; nothing was restored") as caught:
                 world.restore("plain", to=str(world.root / to))
             assert any(hint.startswith("df -h") and "small" in hint for hint in caught.value.hints)
             assert os.listdir(world.root / "small") == []

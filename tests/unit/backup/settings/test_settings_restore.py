@@ -446,7 +446,7 @@ def test_the_registry_that_will_be_in_force_is_returned(world: SettingsHome) -> 
     target, _warning = open_for_reading(context.roots)
     assert not context.registry.projects
     restored = host_settings.restore_settings(context, target, None, True, lambda _text: None)
-    later = host_settings.with_restored_registry(context, restored)
+    later = replace(context, registry=parse(restored.registry_text, context.path))
     assert list(later.registry.projects) == ["isurus", "lamna"] and later.roots.backup_root == str(world.backup)
     done = host_settings.restore_settings(context, target, None, False, lambda _text: None)
     assert done.registry_text == restored.registry_text == world.registry.read_text()
