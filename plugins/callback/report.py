@@ -242,7 +242,7 @@ class CallbackModule(CallbackBase):
         report.warn(line.text for line in lines if line.style == "warning")
         if failed and (view or run_report.verb):
             lines += self._details(data)
-        if view == "sync" and not self.by_host:
+        if view in ("sync", "restore", "remount") and not self.by_host:
             lines = [_shorten_home(line) for line in lines]
         lines.sort(key=lambda line: line.is_error)  # errors stand last, below the table that they are about
         self._emit(report, self._prefix_host(host, lines))

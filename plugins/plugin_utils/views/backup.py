@@ -141,12 +141,11 @@ def render_restored_units(result: RestoredUnitsResult, mode: Mode) -> Rendered:
             _label(unit["action"], mode),
             str(unit["files"]) if unit["files"] else "-",
             format_bytes(unit["bytes"]) if unit["bytes"] else "-",
-            unit["to"] or "-",
         )
         for unit in units
         if mode.shows_unchanged or len(units) == 1 or unit["action"] not in UNCHANGED
     ]
-    lines += table(("NAME", "STATE", "FILES", "BYTES", "DIRECTORY"), rows) if rows else []
+    lines += table(("NAME", "STATE", "FILES", "BYTES"), rows) if rows else []
     verb = "would be" if mode.check else "were"
     lines += [Line("out", f"{unit['name']}: the existing files {verb} saved in {unit['saved']}") for unit in units if unit["saved"]]
     summary = result["summary"]

@@ -46,7 +46,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
 EXCLUDED_OPTIONS = ("name", "names", "all", "to", "paths", "objects")
 MAX_NAMED = 5

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 from backup_fixture import seen, without_times
 from settings_home import OVERRIDE, SECRET, SettingsHome
 
