@@ -39,7 +39,7 @@ ENVIRONMENT = (
     ("VISUAL, EDITOR", "The editor for profile edit, with arguments: VISUAL first."),
     ("REPOMAN_OUTPUT", "quiet, normal or verbose, instead of the registry's output."),
     ("REPOMAN_DETAILS", "1 shows all details in status, as --all does."),
-    ("REPOMAN_STRICT", "all or projects: status exits with 1 if something needs you, as --strict does; projects counts of the host only the backup."),
+    ("REPOMAN_STRICT", "all or projects: status exits with 1 if something needs you; projects counts only projects and the backup."),
     ("REPOMAN_PAGER, PAGER", "The pager for long output of status; empty or cat for none."),
     ("NO_COLOR", "If it is set, the output has no colors."),
 )

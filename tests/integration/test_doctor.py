@@ -250,8 +250,9 @@ def test_backup(well: World) -> None:
     assert "process 1 of elsewhere since 2026-11-01T00:00:00Z is working there" in locks["message"]
     lock.unlink()
     well.write(well.registry, well.registry.read_text().replace('last_sync = "2', 'last_sync = "1'))
+    well.git_repository("fresh")
     age = problems(well)["backup_age"]
-    assert age["status"] == "warn" and age["message"].startswith("no backup of demo for ")
+    assert age["status"] == "warn" and age["message"].startswith("no backup yet of fresh; no backup of demo for ")
     paste(well, age["hints"][0])
     assert problems(well) == {}
 
