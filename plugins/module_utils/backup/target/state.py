@@ -68,8 +68,8 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
     pass
 print(json.dumps(times if run else {}))
 """
-"""Prints when each mirror of a backup target was last made complete, as a UNIX time, according to its records. They have the time of
-the last run; for mirrors that this run did not change, nothing later is known."""
+"""Prints when each mirror of a backup target was last made complete, as a UNIX time, according to its records. A record has a
+time of its own only until its data is certainly on the disk; after that, the time of the last run replaces it."""
 
 
 def target_state(path: str, account: Account) -> dict[str, Any]:
