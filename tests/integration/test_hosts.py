@@ -147,9 +147,7 @@ def test_backups_on_one_file_system(homelab: Lab) -> None:
                 assert host.run("git", "fsck", cwd=shared / name / "both").code == 0
                 assert f"of-{name}" in (host.home / ".local/state/repoman/times/last_sync.json").read_text()
                 host.write(host.repos / "both/file", f"{name}\n")
-        assert [(shared / name / "both/file").exists() for name in NAMES] == [False, False]
         assert sorted(os.listdir(shared)) == list(NAMES)
-        assert {each["exit_code"] for each in homelab.controller.repoman(*on, "sync").data["hosts"].values()} == {0}
         assert [(shared / name / "both/file").read_text() for name in NAMES] == [f"{name}\n" for name in NAMES]
 
         use("one")

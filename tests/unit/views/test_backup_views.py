@@ -218,10 +218,10 @@ def test_a_restore_of_several() -> None:
     lines, code = said("restore", result)
     assert code == 4
     assert lines == [
-        "NAME   STATE      FILES   BYTES    DIRECTORY",
-        "a      restored   3       1.2 kB   /r/a",
-        "c      failed     -       -        -",
-        "d      too busy   -       -        -",
+        "NAME   STATE      FILES   BYTES",
+        "a      restored   3       1.2 kB",
+        "c      failed     -       -",
+        "d      too busy   -       -",
         "a: the existing files were saved in /r/a.before-x",
         "==> 1 restored, 1 same, 1 too busy, 1 failed; 3 files, 1.2 kB, 3.2 s",
         "repoman: error: c exists.",

@@ -32,7 +32,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.wor
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging import Identity, identity
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import name_spellings, top_level_names
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, name_spellings, top_level_names
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
@@ -70,8 +70,10 @@ class RestorePlanner:
         """Return everything the unit held in the requested version.
 
         :raises NotInBackupError: the backup does not have it.
+        :raises ConflictError: its mirror is a backup itself.
         """
         options = self.options
+        check_mirror(self.target, self.unit)
         names, is_complete = set[bytes](), False
         if self.is_top_level:
             with suppress(OSError):
