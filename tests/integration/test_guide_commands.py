@@ -18,7 +18,8 @@ from world import CHECKOUT, World
 PAGES = ("first_hour", "every_day", "containers", "dotfiles", "doctor", "shadowing", "writing_a_profile", "root_inside", "ports")
 LATER_PAGES = ("migrating", "claude_state", "planted_hooks", "backup_restore", "json_output")
 """Guides whose commands are run here, in this order: in a fresh home, and in one that an earlier version has used. Those about several
-hosts are run in test_hosts, the devices of a desktop in test_guide_devices, and what installs repoman in test_package and test_make."""
+hosts are run in test_hosts, those about moving in test_moving, the devices of a desktop in test_guide_devices, and what installs repoman in
+test_package and test_make."""
 NOT_RUN = {
     r"sudo |pipx |make |ansible-galaxy |repoman --version": "installs on the machine",
     r".*images:": "needs a server of images",

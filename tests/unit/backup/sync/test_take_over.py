@@ -145,6 +145,19 @@ def test_back_and_forth(hosts: Hosts) -> None:
     refused(hosts.two.sync, "is the backup of")
 
 
+def test_manifests_of_an_earlier_time_are_not_trusted(hosts: Hosts) -> None:
+    """Not even if the records on the target are those of that time, as after a partial restore of its disk."""
+    records = hosts.backup / ".repoman/stamps.json"
+    earlier = records.read_text()
+    hosts.copy()
+    hosts.two.write("plain/src/main.c", "two\n")
+    hosts.two.sync(take_over=True)
+    records.write_text(earlier)
+    with hosts.on("one"):
+        assert actions(hosts.one.sync(take_over=True))["plain"] == "synced"
+        assert hosts.one.differences() == []
+
+
 def test_only_some_units(hosts: Hosts) -> None:
     """With names, the others are compared when it is their turn."""
     hosts.copy()
