@@ -247,4 +247,3 @@ def predict(params: Mapping[str, Any], registry: str) -> dict[str, Any]:
     check_options(params)
     restored = restored_values(os.path.dirname(registry), "", 0, 0, "")
     return {"changed": True, "steps": ["restore the settings"], "diff": [], "restored": restored}
-

@@ -26,7 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.uni
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks, no_lock_note, unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report

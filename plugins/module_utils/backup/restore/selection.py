@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import marker_path
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import has_marker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS, Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_directories, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 
@@ -93,12 +92,12 @@ def all_requests(target: Target, with_history: bool) -> tuple[list[UnitRequest],
         units |= units_in_history(target)
     if _has_top_level_files(target):
         units.add(TOP_LEVEL_FILES)
-    backups = sorted(unit for unit in units if os.path.lexists(marker_path(str(target.mirror(unit)))))
+    backups = {name for name in (units | set(list_directories(target))) if has_marker(target.mirror(name))}
     warnings = [
-        f"{escape_path(os.fsencode(unit))} is a backup itself, so it was left out. To restore it, too: {repoman_command('restore', [unit])}"
-        for unit in backups
+        f"{escape_path(os.fsencode(unit))} is a backup itself, so it was left out. To restore from it, make it [defaults].backup_root."
+        for unit in sorted(backups)
     ]
-    return [UnitRequest(unit, unit) for unit in sorted(units.difference(backups))], warnings
+    return [UnitRequest(unit, unit) for unit in sorted(units - backups)], warnings
 
 
 def _has_top_level_files(target: Target) -> bool:

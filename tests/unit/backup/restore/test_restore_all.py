@@ -212,7 +212,7 @@ def test_what_is_left_out(world: BackupHome) -> None:
     empty(world)
     done = world.restore(all=True)
     assert not {"other", ".repoman"} & {*os.listdir(world.repos)}
-    assert done["warnings"] == ["other is a backup itself, so it was left out. To restore it, too: repoman restore other"]
+    assert done["warnings"] == ["other is a backup itself, so it was left out. To restore from it, make it [defaults].backup_root."]
     assert world.restore("other")["changed"]
 
 
