@@ -5,6 +5,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from backup_fixture import BackupHome
 
 SECRET = "hunter2-do-not-show"  # noqa: S105 - a test's
+NOBODY = 65534
 OVERRIDE = f'[config]\n"environment.TOKEN" = "{SECRET}"\n'
 
 
@@ -66,3 +71,18 @@ def settings_of(result: dict[str, Any]) -> dict[str, Any]:
     """Return the result of the settings."""
     found: dict[str, Any] = result["settings"]
     return found
+
+
+@contextmanager
+def home_of_nobody(user: str | None = "nobody") -> Iterator[SettingsHome]:
+    """Make a home that belongs to the user without privileges, in a place where that user can reach it.
+
+    :param user: whom root serves; None if the test becomes that user.
+    """
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        root = Path(name)
+        root.chmod(0o755)
+        world = SettingsHome(root, user=user)
+        for path in [root, *root.rglob("*")] if os.geteuid() == 0 else ():
+            os.chown(path, NOBODY, NOBODY)
+        yield world

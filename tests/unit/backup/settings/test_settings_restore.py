@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.module import
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 from backup_fixture import seen, without_times
-from settings_home import OVERRIDE, SECRET, SettingsHome
+from settings_home import NOBODY, OVERRIDE, SECRET, SettingsHome, home_of_nobody
 
 FRESH = """\
 # a new host's
@@ -46,7 +46,6 @@ repos_root = "~/repos"
 backup_root = "{backup}"
 logdir = "{root}/log"
 """
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -456,30 +455,18 @@ def test_the_registry_that_will_be_in_force_is_returned(world: SettingsHome) -> 
     assert not again.result["changed"] and again.registry_text == world.registry.read_text()
 
 
-def test_root_restores_for_a_user_as_that_user(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another user")
+def test_root_restores_for_a_user_as_that_user() -> None:
     """All that is written belongs to the user, and is written with the user's rights."""
-    if os.geteuid():
-        pytest.skip("needs root")
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid() and stat.S_IMODE(parent.stat().st_mode) & 0o055 != 0o055:
-            parent.chmod(0o755)
-    tmp_path.chmod(0o755)
-    world = SettingsHome(tmp_path, user="nobody")
-    for path in [tmp_path, *tmp_path.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY)
-    user_dir = str(world.templates)
-    world.sync(init=True, allow_local=True, user_dir=user_dir)
-    reinstall(world)
-    done = world.restore_settings(user_dir=user_dir)
-    assert done["restored"]["files"] == 4
-    written = [
-        world.registry,
-        *world.overrides.parent.glob("before-*"),
-        world.overrides,
-        *world.overrides.iterdir(),
-        *world.templates.iterdir(),
-    ]
-    assert {path.stat().st_uid for path in written} == {NOBODY}
+    with home_of_nobody() as world:
+        user_dir = str(world.templates)
+        world.sync(init=True, allow_local=True, user_dir=user_dir)
+        reinstall(world)
+        done = world.restore_settings(user_dir=user_dir)
+        assert done["restored"]["files"] == 4
+        saved_directories = world.root.glob("before-*")
+        written = [world.registry, *saved_directories, world.overrides, *world.overrides.iterdir(), *world.templates.iterdir()]
+        assert {path.stat().st_uid for path in written} == {NOBODY}
 
 
 def test_a_host_that_is_not_set_up_yet_is_predicted(world: SettingsHome) -> None:

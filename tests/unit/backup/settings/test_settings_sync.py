@@ -23,9 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from backup_fixture import actions, seen, tmpfs
-from settings_home import OVERRIDE, SECRET, SettingsHome, settings_of
-
-NOBODY = 65534
+from settings_home import NOBODY, OVERRIDE, SECRET, SettingsHome, home_of_nobody, settings_of
 
 
 @pytest.fixture
@@ -225,23 +223,16 @@ def test_a_directory_that_cannot_be_read_loses_nothing(world: SettingsHome, link
     assert set(world.saved()) == {"profiles.d/llm.yml", "profiles.d/dots.yaml"}
 
 
-def test_a_run_for_a_user_reads_as_that_user(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to serve another user")
+def test_a_run_for_a_user_reads_as_that_user() -> None:
     """Root serves a user: a file of root's that the user cannot read is a warning, and the backup is the user's."""
-    if os.geteuid():
-        pytest.skip("needs root")
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid() and stat.S_IMODE(parent.stat().st_mode) & 0o055 != 0o055:
-            parent.chmod(0o755)
-    world = SettingsHome(tmp_path, user="nobody")
-    for path in [tmp_path, *tmp_path.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY)
-    os.chown(world.overrides / "isurus.toml", 0, 0)
-    (world.overrides / "isurus.toml").chmod(0o600)
-    done = world.sync(init=True, allow_local=True, user_dir=str(world.templates))
-    assert any("isurus.toml is not backed up: Permission denied" in warning for warning in done["warnings"]), done["warnings"]
-    assert sorted(world.files()) == ["profiles.d/dots.yaml", "profiles.d/llm.yml", "repoman.toml"]
-    assert {path.stat().st_uid for path in [world.stored, *world.stored.rglob("*")]} == {NOBODY}
+    with home_of_nobody() as world:
+        os.chown(world.overrides / "isurus.toml", 0, 0)
+        (world.overrides / "isurus.toml").chmod(0o600)
+        done = world.sync(init=True, allow_local=True, user_dir=str(world.templates))
+        assert any("isurus.toml is not backed up: Permission denied" in warning for warning in done["warnings"]), done["warnings"]
+        assert sorted(world.files()) == ["profiles.d/dots.yaml", "profiles.d/llm.yml", "repoman.toml"]
+        assert {path.stat().st_uid for path in [world.stored, *world.stored.rglob("*")]} == {NOBODY}
 
 
 def test_all_together_are_limited(world: SettingsHome, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,27 +420,23 @@ def test_a_full_target_fails_the_settings_and_no_unit(world: SettingsHome) -> No
     assert settings_of(world.sync())["changed"] == 1
 
 
-def test_an_unwritable_target_directory_fails_the_settings_and_no_unit(
-    world: SettingsHome, unprivileged: Callable[[Callable[[], object]], str]
-) -> None:
+def test_an_unwritable_target_directory_fails_the_settings_and_no_unit(unprivileged: Callable[[Callable[[], object]], str]) -> None:
     """EACCES on the directory of the settings is an error of the settings."""
-    for path in [world.root, *world.root.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY) if os.geteuid() == 0 else None
-    for parent in world.root.parents:
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(0o755)
-    params = {"user": None, "user_dir": str(world.templates)}
+    with home_of_nobody(user=None) as world:
 
-    def run() -> str:
-        world.sync(init=True, allow_local=True, **params)
-        (world.stored / "repos.d").chmod(0o500)
-        (world.overrides / "isurus.toml").write_text("# new\n")
-        (world.repos / "isurus/file").write_text("new\n")
-        return json.dumps(world.sync(**params))
+        def run() -> str:
+            params = {"user_dir": str(world.templates)}
+            world.sync(init=True, allow_local=True, **params)
+            (world.stored / "repos.d").chmod(0o500)
+            (world.overrides / "isurus.toml").write_text("# new\n")
+            (world.repos / "isurus/file").write_text("new\n")
+            done = world.sync(**params)
+            (world.stored / "repos.d").chmod(0o700)
+            return json.dumps(done)
 
-    done = json.loads(unprivileged(run))
-    assert done["exit_code"] == 1 and "Permission denied" in done["msg"], done
-    assert actions(done)["isurus"] == "synced"
+        done = json.loads(unprivileged(run))
+        assert done["exit_code"] == 1 and "Permission denied" in done["msg"], done
+        assert actions(done)["isurus"] == "synced"
 
 
 @pytest.mark.parametrize("moment", range(6))
