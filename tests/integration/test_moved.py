@@ -120,3 +120,37 @@ def test_a_repository_that_is_restored(ready: World) -> None:
         assert (ready.repos / "one/.git/HEAD").exists()
         assert ready.repoman("--json", "list").data["projects"][0]["stale_mount"] == (env is not None)
     assert in_shell(ready, "demo", "cat .git/HEAD") == "ref: refs/heads/main\n"
+
+
+def test_everything_is_restored(ready: World, proxy: RecordingProxy) -> None:
+    """restore --all mounts all directories again in one pass, also if one of them could not be restored; run again, it changes nothing."""
+    backup = ready.mkdir(ready.home / "backup")
+    ready.write(ready.registry, ready.registry.read_text().replace('"/nfs/repos"', f'"{backup}"'))
+    for name, repo in (("demo", "one"), ("other", "two")):
+        ready.git_repository(repo)
+        ready.new(name, repo=repo)
+    ready.write(ready.mkdir(ready.repos / "plain") / "file", "text\n")
+    assert ready.module("sync", init=True, allow_local=True)["changed"]
+    ready.write(ready.repos / "plain/file", "mine\n")
+    assert ready.run("rm", "-rf", str(ready.repos / "one"), str(ready.repos / "two")).code == 0
+    assert "--all" in ready.refused("restore", code=2)
+    check = ready.repoman("--json", "--check", "restore", "--all", code=4).data
+    proxy.clear()
+    done = ready.repoman("--json", "restore", "--all", code=4).data
+    reads = [target for _method, target in proxy.requests if target.partition("?")[0] == "/1.0/instances"]
+    assert len(reads) == 2  # one by each of the two modules, however many projects there are
+    for document in (check, done):
+        assert {unit["name"]: unit["action"] for unit in document["units"]} == {"one": "restored", "plain": "failed", "two": "restored"}
+        assert (
+            document["remounted"] == ["demo", "other"]
+            and document["failed"]
+            and document["msg"].endswith("plain exists; it was not restored.")
+        )
+    assert done["steps"][-2:] == [f"remount {ready.repos}/one in demo", f"remount {ready.repos}/two in other"]
+    assert in_shell(ready, "demo", "cat .git/HEAD") == in_shell(ready, "other", "cat .git/HEAD") == "ref: refs/heads/main\n"
+    again = ready.repoman("restore", "one", "two", "--jobs", "1")
+    assert again.out.startswith("==> 2 same; 0 files, 0 B, ") and again.err == "comparing 2 directories with the backup\n"
+    told = ready.repoman("restore", "--all", "--overwrite")
+    assert told.out.splitlines()[0].split() == ["NAME", "STATE", "FILES", "BYTES", "DIRECTORY"]
+    assert "==> 1 restored, 2 same; 1 file, 5 B, " in told.out and "comparing 3 directories with the backup" in told.err
+    assert (ready.repos / "plain/file").read_text() == "text\n"

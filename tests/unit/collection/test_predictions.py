@@ -107,6 +107,15 @@ def test_wrong_requests_fail_as_for_real(fresh: Path, monkeypatch: pytest.Monkey
         assert predict(fresh, module, MISSING[missing] | options)["exit_code"] == 2, module
 
 
+def test_restore_of_several(fresh: Path) -> None:
+    """What is named would be restored; of everything, nothing is known but that."""
+    several = predict(fresh, "repoman_restore", {"names": ["a", "b", "a"], "predict": True})
+    assert [(unit["name"], unit["action"]) for unit in several["units"]] == [("a", "restored"), ("b", "restored")]
+    assert several["steps"] == ["restore a", "restore b"] and several["changed"]
+    everything = predict(fresh, "repoman_restore", {"all": True, "predict": True})
+    assert everything["units"] == [] and everything["steps"] == ["restore everything that the backup has"] and everything["changed"]
+
+
 def test_without_predict_it_is_an_error(fresh: Path) -> None:
     """As for real, with the same error."""
     for module in RUNS:

@@ -60,7 +60,8 @@ class UnitOutcome:
         """Make it a failure, and return it."""
         _logger.debug("%s: %s: %s", self.name, action, error.message)
         self.action, self.steps, self.diff = action, [], []
-        self.error = {"msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
+        message = error.message.replace("; nothing was restored.", "; it was not restored.")  # others may have been
+        self.error = {"msg": message, "hints": error.hints, "exit_code": error.exit_code}
         self.is_missing = isinstance(error, NotInBackupError)
         return self
 

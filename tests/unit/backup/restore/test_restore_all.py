@@ -118,6 +118,7 @@ def test_one_failure_stops_no_other(short_dir: Path, unprivileged: Callable[[Cal
         assert codes == {"changed": 4, "damaged": 1, "file": 4, "locked": 4}
         assert outcome(done, "changed")["hints"][1] == "to replace it (it is saved first): repoman restore changed --overwrite"
         assert outcome(done, "damaged")["msg"].startswith(f"{world.backup}/damaged/sub in the backup cannot be read: Permission denied")
+        assert outcome(done, "changed")["msg"] == f"{world.repos}/changed exists; it was not restored."
         assert outcome(done, "locked")["msg"].startswith("another run has been working on locked")
         assert (world.repos / "changed/sub/file").read_text() == "mine\n" and not (world.repos / "damaged").exists()
         assert [step for step in done["steps"] if "two" in step] == [f"restore two to {world.repos}/two (1 file)"]
