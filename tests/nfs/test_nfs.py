@@ -105,6 +105,32 @@ def test_restore(world: BackupHome) -> None:
     assert git(world.repos / "isurus", "fsck", "--full") == ""
 
 
+def test_everything_comes_back(world: BackupHome) -> None:
+    """Home and state are gone: settings and all repositories come back from the mount alone, and the backup goes on without a copy."""
+    overrides = world.registry.parent / "repos.d"
+    overrides.mkdir()
+    (overrides / "isurus.toml").write_text("backup = true\n")
+    world.project("isurus")
+    world.sync(init=True)
+    registry = world.registry.read_text()
+    before = shutil.copytree(world.repos, world.repos.parent / "before", symlinks=True)
+    for directory in (world.repos, overrides, world.registry.parent / "state"):
+        shutil.rmtree(directory, ignore_errors=True)
+    world.registry.write_text(f'[repoman]\nschema = 3\n[defaults]\nbackup_root = "{world.backup}"\nrepos_root = "{world.repos}"\n')
+    assert world.restore(settings=True)["changed"] and world.registry.read_text() == without_sync_times(registry)
+    result = world.restore(all=True)
+    assert {unit["action"] for unit in result["units"]} == {"restored"} and len(result["units"]) == UNITS + 1
+    assert differences(before, world.repos) == []
+    assert git(world.repos / "isurus", "fsck", "--full") == ""
+    assert not world.restore(all=True)["changed"]
+    assert world.sync()["summary"]["bytes"] == 0
+
+
+def without_sync_times(registry: str) -> str:
+    """Return a registry as the run before its last one left it: times of backups are no reason to back it up again."""
+    return re.sub(r'(?m)^last_sync = ".*"', 'last_sync = ""', registry)
+
+
 def test_not_mounted(world: BackupHome) -> None:
     """Not mounted, the target is refused, and nothing is written to the mount point."""
     world.sync(init=True)
