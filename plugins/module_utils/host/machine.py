@@ -15,7 +15,7 @@ ZOMBIE = "Z"
 def host_name() -> str:
     """Return the name of this host, as the kernel has it: with a domain only if the host is called so.
 
-    It is what markers and lock files of backups hold, and what ``{host}`` in ``backup_root`` stands for.
+    Markers and lock files of backups hold it, and ``{host}`` in ``backup_root`` stands for it.
     """
     return socket.gethostname()
 

@@ -103,7 +103,7 @@ def _check_apart(roots: BackupRoots, source: str, root: str) -> None:
 
 
 def _check_not_nested(roots: BackupRoots, root: str) -> None:
-    """Refuse a new target inside another one, or around others: the outer one would take the inner one for a mirror."""
+    """Refuse a new target inside another one, or around others: the outer one would treat the inner one as a mirror."""
     hint = f"choose a directory that is not inside a backup: [defaults].backup_root in {roots.registry_path}"
     for parent in map(str, Path(root).parents):
         if has_marker(parent):

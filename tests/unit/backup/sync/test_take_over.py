@@ -159,7 +159,7 @@ def test_manifests_of_an_earlier_time_are_not_trusted(hosts: Hosts) -> None:
 
 
 def test_only_some_units(hosts: Hosts) -> None:
-    """With names, the others are compared when it is their turn."""
+    """With names, the other units are compared by the next run."""
     hosts.copy()
     for name in ("isurus", "plain"):
         hosts.two.write(f"{name}/x", "two\n")
@@ -193,7 +193,7 @@ def test_mirrors_without_a_source_stay(hosts: Hosts) -> None:
 
 @pytest.mark.parametrize("text", [json.dumps({"host": "one", "machine": "x", "boot": "", "pid": 1, "started": "", "time": ""}), "", "{"])
 def test_host_at_work_keeps_its_backup(hosts: Hosts, text: str) -> None:
-    """Its lock file counts, also one that nobody can read; in check mode, too."""
+    """Its lock file counts, even if it is unreadable; in check mode, too."""
     hosts.copy()
     lock = hosts.backup / ".repoman/lock"
     lock.write_text(text)
