@@ -118,8 +118,9 @@ class BackupHome:
         return self.repos / name
 
     def kept(self) -> list[Path]:
-        """Return the files that runs kept, oldest run first."""
-        return sorted(path for path in (self.backup / ".repoman/kept").rglob("*") if not path.is_dir())
+        """Return the files of units that runs kept, oldest run first; those of the settings have tests of their own."""
+        kept = self.backup / ".repoman/kept"
+        return sorted(path for path in kept.rglob("*") if not path.is_dir() and "(settings)" not in path.parts)
 
     @property
     def state(self) -> Path:
