@@ -373,7 +373,7 @@ def test_logs_are_private_and_few(world: BackupHome) -> None:
     records = [json.loads(text) for text in logs[-1].read_text().splitlines()]
     assert [record.get("event") for record in records] == ["begin", None, None, None, None, "end"]
     assert records[1]["name"] == "(settings)"
-    assert {record["name"] for record in records[1:-1]} == {"isurus", "plain", "(loose files)"}
+    assert {record["name"] for record in records[1:-1]} == {"(settings)", "isurus", "plain", "(loose files)"}
 
 
 def test_parameters_that_mean_nothing(world: BackupHome) -> None:
