@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write the settings of this host to the target. What is replaced or removed there goes to the history first."""
+"""Write the settings of this host to the target. Replaced and removed files are copied to the history first."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class RunLocks:
 
     @contextmanager
     def wait_for(self, unit: str) -> Iterator[None]:
-        """Lock something that runs lock like a unit, but for moments only: wait for it.
+        """Lock a unit, or the settings, and wait for a run that has locked it for a moment.
 
         :raises ConflictError: another run has locked it for too long.
         """
