@@ -101,7 +101,7 @@ class RestoreRun:
             "steps": [*restore.saving_steps, *restore.planned.descriptions],
             "notes": [*self.notes, *restore.notes],
             "diff": restore.diff,
-            "restored": {"name": restore.name, "from": options.from_version or "", **restore.facts()},
+            "restored": {"name": restore.name, "to": restore.to, "from": options.from_version or ""} | restore.facts(),
         }
 
     def run_objects(self, check: bool) -> dict[str, Any]:
