@@ -79,3 +79,20 @@ options:
       - If not set, O(registry_text) replaces every registry.
     type: str
 """
+
+    TARGET = r"""
+options:
+  probe_timeout:
+    description:
+      - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
+    type: float
+    default: 3.0
+  idle_timeout:
+    description:
+      - Seconds without progress after which the run fails, if the target does not answer a simple request either.
+      - A comparison with the mirrors also gives up a repository that does not respond for so long.
+      - Slow operations on a target that responds have no time limit.
+    type: float
+    default: 60.0
+    aliases: [patience]
+"""

@@ -85,23 +85,12 @@ options:
       - V(0) chooses a number from the latency of the backup. It has no effect on O(name).
     type: int
     default: 0
-  probe_timeout:
-    description:
-      - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
-    type: float
-    default: 3.0
-  idle_timeout:
-    description:
-      - Seconds without progress after which the restore fails, if the target does not answer a simple request either.
-      - Slow operations on a target that responds have no time limit.
-    type: float
-    default: 60.0
-    aliases: [patience]
 
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
   - homelab.repoman.common.predicted_registry
+  - homelab.repoman.common.target
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_sync

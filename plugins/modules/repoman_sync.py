@@ -109,24 +109,12 @@ options:
         the mirror, each run lists it, and files that the mirror already has there stay.
       - If it is not set, the registry decides.
     type: bool
-  probe_timeout:
-    description:
-      - Seconds to wait for the first response of the target. A sleeping disk or an automount may need more.
-    type: float
-    default: 3.0
-  idle_timeout:
-    description:
-      - Seconds without progress after which the run fails, if the target does not answer a simple request either.
-      - With O(verify), also seconds after which a repository that does not respond fails.
-      - Slow operations on a target that responds have no time limit.
-    type: float
-    default: 60.0
-    aliases: [patience]
 
 extends_documentation_fragment:
   - homelab.repoman.common
   - homelab.repoman.common.predict
   - homelab.repoman.common.predicted_registry
+  - homelab.repoman.common.target
   - homelab.repoman.attributes
 seealso:
   - module: homelab.repoman.repoman_restore

@@ -26,7 +26,7 @@ from repoman.errors import CliError
 
 if TYPE_CHECKING:
     from repoman.cli.options import Argument
-    from repoman.cli.verbs import Verb
+    from repoman.cli.verb import Verb
 
 SHELLS = ("bash", "zsh", "fish")
 FILES = ":files"

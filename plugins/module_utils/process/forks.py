@@ -99,7 +99,7 @@ class _ForkedRun(Generic[J, R]):
             try:
                 result = pickle.loads(reader.recv_bytes())  # noqa: S301 - from our own child
             except (EOFError, OSError):
-                result = WorkerDiedError("the process that worked on it was killed.", "run the command again")
+                result = WorkerDiedError("A process of this run was killed in the middle of its work.", "run the command again")
             del self.running[reader]
             reader.close()
             os.waitpid(child, 0)

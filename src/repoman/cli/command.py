@@ -17,7 +17,8 @@ from types import FrameType
 from repoman import completion, streams
 from repoman.cli.options import GLOBAL_OPTIONS
 from repoman.cli.parser import EarlyExit, parse
-from repoman.cli.verbs import GROUPS, VERBS, Verb
+from repoman.cli.verb import Verb
+from repoman.cli.verbs import GROUPS, VERBS
 from repoman.current_directory import leave_if_deleted
 from repoman.document import print_document, print_text
 from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, print_error

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from repoman.cli.options import GLOBAL_OPTIONS
-from repoman.cli.verbs import GROUPS, VERBS, Verb
+from repoman.cli.verb import Verb
+from repoman.cli.verbs import GROUPS, VERBS
 
 HELP_COLUMN, VERB_COLUMN = 34, 20
 """Columns where explanations start: of arguments, and of verbs."""

@@ -20,7 +20,8 @@ from typing import NoReturn
 
 from repoman.cli.help import command_help, group_help, verb_help
 from repoman.cli.options import GLOBAL_OPTIONS, Argument, flag
-from repoman.cli.verbs import VERBS, VERBS_BY_WORDS, Verb
+from repoman.cli.verb import Verb
+from repoman.cli.verbs import VERBS, VERBS_BY_WORDS
 from repoman.errors import USAGE, CliError
 from repoman.playbook import version
 
