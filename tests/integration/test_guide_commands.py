@@ -96,8 +96,11 @@ def test_commands_of_the_guides(home: World) -> None:
     assert os.listdir(home.user_dir)
 
 
-def run_pages(home: World, pages: Iterable[str]) -> None:
-    """Run the command lines of guides, each in the directory that the lines before it lead to."""
+def run_pages(home: World, pages: Iterable[str], target: Path | None = None) -> None:
+    """Run the command lines of guides, each in the directory that the lines before it lead to.
+
+    :param target: where the backup is, instead of ``/nfs/repos``.
+    """
     environment = {"EDITOR": "sed -i '$a # mine'", "INCUS_CONF": str(home.home / "client")}
     environment["PATH"] = f"{home.home}/bin:{home.env()['PATH']}"
     for page in pages:
@@ -109,8 +112,9 @@ def run_pages(home: World, pages: Iterable[str]) -> None:
             if line.startswith("cd "):
                 directory = Path(line.removeprefix("cd ").replace("~", str(home.home)))
                 continue
+            command = line.replace("/nfs/repos", str(target)) if target else line
             typed = matching(line, TYPED)
-            result = home.on_terminal(line, str(typed)) if typed else home.run("bash", "-c", line, cwd=directory, env=environment)
+            result = home.on_terminal(command, str(typed)) if typed else home.run("bash", "-c", command, cwd=directory, env=environment)
             codes = matching(line, EXIT_CODES) or (0,)
             assert isinstance(codes, tuple) and result.code in codes, f"{page}: {line}: {result}"
             if line == "repoman setup":
@@ -138,12 +142,12 @@ def test_commands_of_the_guides_after_an_earlier_version(home: World, target: Pa
     home.incus("config", "device", "add", "--project=repoman", "isurus", "work", "disk", f"source={path}", f"path={path}")
     home.write(home.home / "bin/editor", "#!/bin/sh\nsed -i '/^used_by:/d; /^project:/d' \"$1\"\n").chmod(0o755)
     home.write(home.home / ".claude.json", "{}")
-    text = f'[repoman]\nschema = 3\n[host]\nlan_ip = "192.0.2.1"\n[defaults]\ndefault_image = "busybox"\nbackup_root = "{target}"\n'
+    text = f'[repoman]\nschema = 3\n[host]\nlan_ip = "192.0.2.1"\n[defaults]\ndefault_image = "busybox"\n'
     home.write(home.registry, text)
     place = Path("/tmp/isurus")  # the guide restores to it
     assert not place.exists()
     try:
-        run_pages(home, LATER_PAGES)
+        run_pages(home, LATER_PAGES, target)
         assert (place / ".git").is_dir()
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -305,5 +305,7 @@ def test_homelab_that_includes_the_roles(homelab: Lab) -> None:
         assert found["again"]["devices"]["repo"]["source"] == str(host.home / "src/isurus")
         assert host.run("git", "fsck", cwd=host.home / "backup/lamna").code == 0
         assert 'repos_root = "~/src"' in host.registry.read_text() and host.registry.stat().st_uid == host.me.uid
+    again = homelab.controller.playbook(*site)  # the last play added a project after the backup, so its settings changed
+    assert changes(again) == len(homelab.hosts)
     assert changes(homelab.controller.playbook(*site)) == 0
     assert changes(homelab.controller.playbook(*site, "--check")) == 0
