@@ -142,7 +142,7 @@ def test_commands_of_the_guides_after_an_earlier_version(home: World, target: Pa
     home.incus("config", "device", "add", "--project=repoman", "isurus", "work", "disk", f"source={path}", f"path={path}")
     home.write(home.home / "bin/editor", "#!/bin/sh\nsed -i '/^used_by:/d; /^project:/d' \"$1\"\n").chmod(0o755)
     home.write(home.home / ".claude.json", "{}")
-    text = f'[repoman]\nschema = 3\n[host]\nlan_ip = "192.0.2.1"\n[defaults]\ndefault_image = "busybox"\n'
+    text = '[repoman]\nschema = 3\n[host]\nlan_ip = "192.0.2.1"\n[defaults]\ndefault_image = "busybox"\n'
     home.write(home.registry, text)
     place = Path("/tmp/isurus")  # the guide restores to it
     assert not place.exists()
