@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import created_of, version_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import has_marker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_records
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path, escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import LOST_AND_FOUND, is_lost_and_found
@@ -67,12 +68,12 @@ def list_mirrors(target: Target, known: Container[str] = ()) -> list[str]:
 
 
 def check_mirror(target: Target, unit: str) -> None:
-    """Check that the directory of a unit's mirror is not a target itself.
+    """Check that the directory of a unit's mirror is not a target itself. The mirror of a directory that holds a backup looks like one.
 
     :raises ConflictError: it is.
     """
     path = target.mirror(unit)
-    if has_marker(path):
+    if has_marker(path) and unit not in read_records(target).units:
         raise ConflictError(
             f"{path} is a backup itself, and not a mirror.", "to restore from it, make it [defaults].backup_root in the registry"
         )

@@ -122,7 +122,8 @@ def test_newly_protected_paths_are_recorded(me: Account, repo: Path) -> None:
 def test_playbooks_that_only_bring_a_container_back(name: str) -> None:
     """They accept nothing."""
     (play,) = yaml.safe_load((PLAYBOOKS / f"{name}.yml").read_text(encoding="utf-8"))
-    (options,) = [task["homelab.repoman.repoman_project"] for task in play["tasks"] if "homelab.repoman.repoman_project" in task]
+    tasks = [part for task in play["tasks"] for part in (task, *task.get("block", ()), *task.get("always", ()))]
+    (options,) = [task["homelab.repoman.repoman_project"] for task in tasks if "homelab.repoman.repoman_project" in task]
     assert options["accept_protected"] is False
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import TOP_LEVEL_FILES
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import has_marker
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_records
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_directories, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
@@ -45,8 +45,8 @@ class UnitRequest:
 
 
 def all_names(target: Target) -> list[str]:
-    """Return the names of all units that a target may have, also in its history."""
-    return [*list_mirrors(target), *units_in_history(target), TOP_LEVEL_FILES]
+    """Return the names of all units that a target may have, also in its history; a directory that is a backup itself is refused later."""
+    return [*list_directories(target), *units_in_history(target), TOP_LEVEL_FILES]
 
 
 def units_in_history(target: Target) -> set[str]:
@@ -87,12 +87,12 @@ def all_requests(target: Target, with_history: bool) -> tuple[list[UnitRequest],
 
     :param with_history: also units of which only the history has anything.
     """
-    units = set(list_mirrors(target))
+    units = set(list_mirrors(target, read_records(target).units))
+    backups = set(list_directories(target)) - units
     if with_history:
         units |= units_in_history(target)
     if _has_top_level_files(target):
         units.add(TOP_LEVEL_FILES)
-    backups = {name for name in (units | set(list_directories(target))) if has_marker(target.mirror(name))}
     warnings = [
         f"{escape_path(os.fsencode(unit))} is a backup itself, so it was left out. To restore from it, make it [defaults].backup_root."
         for unit in sorted(backups)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, UsageError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import get_account
 from backup_fixture import BackupHome, actions, differences, git, seen
 
@@ -206,14 +206,27 @@ def test_projects_in_one_directory(world: BackupHome) -> None:
 
 def test_what_is_left_out(world: BackupHome) -> None:
     """A directory that is a backup itself is left out, and named; so is what mkfs and repoman made."""
-    world.write("other/.repoman/mirror.toml")
     world.sync()
+    (world.backup / "other/.repoman").mkdir(parents=True)
+    (world.backup / "other/.repoman/mirror.toml").touch()
     if os.geteuid() == 0:
         (world.backup / "lost+found").mkdir()
     empty(world)
     done = world.restore(all=True)
     assert not {"other", ".repoman"} & {*os.listdir(world.repos)}
     assert done["warnings"] == ["other is a backup itself, so it was left out. To restore from it, make it [defaults].backup_root."]
+    with pytest.raises(ConflictError, match="is a backup itself, and not a mirror"):
+        world.restore("other")
+
+
+def test_mirror_of_a_directory_with_a_backup(world: BackupHome) -> None:
+    """It has a marker, but the target has a record of it: it is restored like any other."""
+    world.write("other/.repoman/mirror.toml")
+    world.sync()
+    empty(world)
+    done = world.restore(all=True)
+    assert (world.repos / "other/.repoman/mirror.toml").exists() and "warnings" not in done
+    shutil.rmtree(world.repos / "other")
     assert world.restore("other")["changed"]
 
 

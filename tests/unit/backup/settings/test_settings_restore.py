@@ -254,7 +254,7 @@ def test_options_that_are_about_repositories_are_refused(world: SettingsHome, op
     with pytest.raises(UsageError, match=f"settings cannot be combined with {next(iter(option))}"):
         world.restore_settings(**option)
     assert not world.restore_settings(overwrite=True)["changed"]
-    with pytest.raises(UsageError, match="needs the name of a repository"):
+    with pytest.raises(UsageError, match="restore needs name, names or all"):
         restore.run(world._params(host_settings_spec(), {}), False)
 
 

@@ -104,7 +104,10 @@ def test_owner_changes_and_nothing_is_copied_again(hosts: Hosts) -> None:
     tree = seen(hosts.backup)
     predicted = hosts.two.sync(take_over=True, check=True)
     assert seen(hosts.backup) == tree
-    assert predicted["changed"] and predicted["steps"] == [f"take over the backup of {user} on one (last run less than a minute ago)"]
+    assert predicted["changed"] and predicted["steps"] == [
+        f"take over the backup of {user} on one (last run less than a minute ago)",
+        "back up the settings (1 file)",
+    ]
     assert '+host = "two"' not in predicted["diff"][0]["before"] and 'host = "two"\n' in predicted["diff"][0]["after"]
 
     done = hosts.two.sync(take_over=True)
