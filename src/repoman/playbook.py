@@ -39,7 +39,7 @@ QUIET_ENV = {
     "ANSIBLE_STDOUT_CALLBACK": f"{COLLECTION}.report",
     "ANSIBLE_VERBOSE_TO_STDERR": "1",
 }
-PREVIEWED = ("previous_owner", "summary")
+PREVIEWED = ("previous_owner", "restored", "summary")
 """Keys of results that a preview returns; the report shows the rest."""
 LOCAL_ENV = {"ANSIBLE_BECOME": "0", "ANSIBLE_BECOME_ASK_PASS": "0", "ANSIBLE_ASK_PASS": "0"}
 """Settings for runs on this host: no privilege escalation and no password prompts, even if the user configured them for other hosts."""

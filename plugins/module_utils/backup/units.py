@@ -92,6 +92,12 @@ def list_directories(target: Target) -> list[str]:
         return []
 
 
+def has_top_level_files(target: Target) -> bool:
+    """Return whether a target has files that are not in directories."""
+    with os.scandir(target.root) as entries:
+        return any(not entry.is_dir(follow_symlinks=False) for entry in entries)
+
+
 def top_level_names(state: Path, target: Target) -> tuple[set[bytes], bool]:
     """Return which files directly in a target the backup made, and whether the list is complete. Other files may be older than the backup.
 

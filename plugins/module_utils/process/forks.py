@@ -22,6 +22,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import relay_forks
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import SIGNALS
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import exit_with_parent
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import WorkerDiedError
 
@@ -66,24 +67,29 @@ class _ForkedRun(Generic[J, R]):
 
     def start(self) -> None:
         """Start a process for the next job."""
-        job = self.waiting.pop(0)
         reader, writer = multiprocessing.Pipe(duplex=False)
-        child = os.fork()
-        if not child:
-            os.close(self._parent_in)
-            for other in (reader, *self.running):
-                other.close()
-            self._child_main(job, writer)
-        self.running[reader] = (child, job)
-        writer.close()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until this process knows the child, and the child where it is
+        try:
+            job = self.waiting.pop(0)
+            child = os.fork()
+            if not child:
+                self._child_main(job, reader, writer, mask)
+            self.running[reader] = (child, job)
+            writer.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _child_main(self, job: J, writer: Connection) -> NoReturn:
+    def _child_main(self, job: J, reader: Connection, writer: Connection, mask: set[signal.Signals | int]) -> NoReturn:
         """Do the work, send its result, and end the process."""
         try:
             os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on
+            os.close(self._parent_in)
+            for other in (reader, *self.running):
+                other.close()
             threading.Thread(target=exit_with_parent, args=(self._parent,), daemon=True).start()
             message: Any
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 message = self.work(job)
             except RepomanError as error:
                 message = error

@@ -16,11 +16,12 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Generic, NoReturn, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import SIGNALS
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -120,13 +121,15 @@ class _Pool(Generic[J, R]):
         """
         for count in threads:
             reader, writer = os.pipe()
-            child = os.fork()
-            if not child:
-                for fd in (reader, self._numbers_in, self._parent_in, *self.readers.values()):
-                    os.close(fd)
-                _Worker(self, writer).main(count)
-            os.close(writer)
-            self.readers[child] = reader
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until this process knows the child, and the child where it is
+            try:
+                child = os.fork()
+                if not child:
+                    _Worker(self, writer).main(count, (reader, self._numbers_in, self._parent_in, *self.readers.values()), mask)
+                self.readers[child] = reader
+                os.close(writer)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         threading.Thread(target=_enqueue, args=(self._numbers_in, len(self.jobs)), daemon=True).start()
 
     def results(self, on_message: Callable[[Any], None]) -> Iterator[tuple[int, Any]]:
@@ -218,11 +221,18 @@ class _Worker(Generic[J, R]):
     def __init__(self, pool: _Pool[J, R], writer: int) -> None:
         self.pool, self.writer, self.lock = pool, writer, threading.Lock()
 
-    def main(self, threads: int) -> NoReturn:
-        """Do jobs until there are no more, then end the process."""
+    def main(self, threads: int, others: Iterable[int], mask: set[signal.Signals | int]) -> NoReturn:
+        """Do jobs until there are no more, then end the process.
+
+        :param others: descriptors of the parent to close.
+        :param mask: signals to block, as the parent did before the fork.
+        """
         code = 1
         try:
+            for fd in others:
+                os.close(fd)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             threading.Thread(target=_exit_with_parent, args=(self.pool.parent,), daemon=True).start()
             if threads == 1:
                 self.consume_jobs()

@@ -43,8 +43,16 @@ def run_setup(playbook: Playbook, options: Namespace) -> int:
 
 
 def run_restore(playbook: Playbook, options: Namespace) -> int:
-    """Restore repositories at once, and settings as :func:`run_setup` works: on a terminal after a preview and a question."""
-    return run_setup(playbook, options) if options.settings else run_playbook(playbook, options)
+    """Restore. Before settings are replaced, ask on a terminal, after a preview; a repository that cannot be restored stops no other."""
+    if not options.settings or options.non_interactive or options.check or options.json or not sys.stdin.isatty():
+        return run_playbook(playbook, options)
+    preview = playbook.preview()
+    if preview.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    planned = sum("restored" in result or "summary" in result for result in preview.results)
+    if not preview.changed or (playbook.is_local and planned < 1 + bool(options.names or options.all)):  # a part failed as a whole
+        return preview.exit_code
+    return _run_if_confirmed(playbook, default=True)
 
 
 def run_remove(playbook: Playbook, options: Namespace) -> int:

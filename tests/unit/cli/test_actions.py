@@ -52,6 +52,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", terminal)
 
 
+SETTINGS = {"restored": {"name": "(settings)"}}
+"""The result of a restore of the settings."""
 TAKES_OVER = PlaybookResult(4, True, [{"summary": {}, "previous_owner": {}}])
 ASKED = [
     ("setup", "y\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
@@ -71,11 +73,17 @@ ASKED = [
     ("sync --take-over a --check", "", TAKES_OVER, ["run"], 4, ""),
     ("sync --take-over --json", "", TAKES_OVER, ["run"], 4, ""),
     ("sync", "", PlaybookResult(0), ["run"], 0, ""),
-    ("restore --settings", "\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[Y/n]"),
-    ("restore --settings --from 2026-11-24", "n\n", PlaybookResult(0, True), ["preview"], 1, "[Y/n]"),
-    ("restore --settings", "", PlaybookResult(0, False), ["preview"], 0, ""),
-    ("restore --settings --non-interactive", "", PlaybookResult(0, True), ["run"], 0, ""),
-    ("restore --settings --json", "", PlaybookResult(0, True), ["run"], 0, ""),
+    ("restore --settings", "\n", PlaybookResult(0, True, [SETTINGS]), ["preview", "brief"], 0, "[Y/n]"),
+    ("restore --settings --from 2026-11-24", "n\n", PlaybookResult(0, True, [SETTINGS]), ["preview"], 1, "[Y/n]"),
+    ("restore --settings", "", PlaybookResult(0, False, [SETTINGS]), ["preview"], 0, ""),
+    ("restore --settings", "", PlaybookResult(3, False, []), ["preview"], 3, ""),
+    ("restore --settings --all", "\n", PlaybookResult(4, True, [SETTINGS, {"summary": {}}]), ["preview", "brief"], 4, "[Y/n]"),
+    ("restore --settings --all", "", PlaybookResult(1, True, [SETTINGS]), ["preview"], 1, ""),
+    ("restore --settings a", "y\n", PlaybookResult(0, True, [SETTINGS, {"restored": {}}]), ["preview", "brief"], 0, "[Y/n]"),
+    ("-i hosts restore --settings --all", "\n", PlaybookResult(4, True, [SETTINGS]), ["preview", "brief"], 4, "[Y/n]"),
+    ("restore --settings --check", "", PlaybookResult(0, True, [SETTINGS]), ["run"], 0, ""),
+    ("restore --settings --non-interactive", "", PlaybookResult(0, True, [SETTINGS]), ["run"], 0, ""),
+    ("restore --settings --json", "", PlaybookResult(0, True, [SETTINGS]), ["run"], 0, ""),
     ("restore a", "", PlaybookResult(0, True), ["run"], 0, ""),
     ("remove a b", "yes\n", PlaybookResult(0, True), ["preview", "brief"], 0, "[y/N]"),
     ("remove a", "\n", PlaybookResult(0, True), ["preview"], 1, "[y/N]"),

@@ -150,3 +150,27 @@ def test_error_in_the_parent() -> None:
         run_forked(work, ["a", "b"], 2, on_result)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_interrupted_while_it_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal at that moment waits: the new process is known, and rolls back; no second copy of the run goes on."""
+    fork = os.fork
+
+    def interrupted_fork() -> int:
+        child = fork()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return child
+
+    def work(job: str) -> str:
+        Plan([Step("make", (tmp_path / job).touch, undo=(tmp_path / job).unlink), Step("wait", lambda: time.sleep(TIMEOUT))]).apply()
+        return job
+
+    monkeypatch.setattr(os, "fork", interrupted_fork)
+    results: dict[str, Any] = {}
+    begun = os.getpid()
+    with pytest.raises(RunInterruptedError), signals_as_exceptions():
+        run_forked(work, ["a", "b"], 2, results.__setitem__)
+    assert os.getpid() == begun and set(results) == {"a"} and isinstance(results["a"], RunInterruptedError)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

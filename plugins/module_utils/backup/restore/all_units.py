@@ -27,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.destination import Destination
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import NotInBackupError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.killed_restores import KilledRestores
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.operation import MAX_NAMED
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.options import RestoreOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.planner import RestorePlanner
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.selection import (
@@ -41,7 +42,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.probe import is_remote
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of, format_bytes, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked
@@ -257,7 +258,7 @@ def _failure(units: list[dict[str, Any]]) -> dict[str, Any]:
     bad = [unit for unit in units if "exit_code" in unit]
     if not bad:
         return {}
-    names = ", ".join(unit["name"] for unit in bad)
+    names = first_of([unit["name"] for unit in bad], MAX_NAMED)
     return {
         "failed": True,
         "msg": bad[0]["msg"] if len(bad) == 1 else f"{len(bad)} of {len(units)} were not restored: {names}.",

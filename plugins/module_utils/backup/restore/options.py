@@ -137,14 +137,14 @@ def parse_time(text: str) -> str:
     :raises UsageError: it is not a valid time.
     """
     try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
+        when = datetime.fromisoformat(text).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"{text!r} is not a valid time.",
             "as 'repoman sync --list-versions NAME' prints it: 20261125T120000Z",
             "or 2026-11-25, which means its start in local time, or '2026-11-25 12:00'",
         ) from None
-    return when.astimezone(timezone.utc).strftime(history.VERSION_FORMAT)
+    return f"{when.year:04}{when.strftime(history.VERSION_FORMAT)[-len('0101T000000Z') :]}"
 
 
 def validate_path(path: str) -> bytes:

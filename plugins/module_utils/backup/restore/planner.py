@@ -35,7 +35,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, name_spellings, top_level_names
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
-from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers, hung_mount
 
@@ -140,6 +140,7 @@ class RestorePlanner:
             raise ConflictError(
                 f"{escape_path(destination.path)} is not a directory; nothing was restored.",
                 f"to another directory: {options.command(('--to', 'DIR'))}",
+                f"to restore it there: mv -n {shell_word(destination.path)} {shell_word(destination.path + b'.old')}",
             )
         if self.subpath:
             paths = [self.subpath] if options.has_all_paths else [self.subpath + b"/" + path for path in paths]

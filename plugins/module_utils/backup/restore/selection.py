@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_records
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_directories, list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import has_top_level_files, list_directories, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -91,15 +91,10 @@ def all_requests(target: Target, with_history: bool) -> tuple[list[UnitRequest],
     backups = set(list_directories(target)) - units
     if with_history:
         units |= units_in_history(target)
-    if _has_top_level_files(target):
+    if has_top_level_files(target):
         units.add(TOP_LEVEL_FILES)
     warnings = [
         f"{escape_path(os.fsencode(unit))} is a backup itself, so it was left out. To restore from it, make it [defaults].backup_root."
         for unit in sorted(backups)
     ]
     return [UnitRequest(unit, unit) for unit in sorted(units - backups)], warnings
-
-
-def _has_top_level_files(target: Target) -> bool:
-    with os.scandir(target.root) as entries:
-        return any(not entry.is_dir(follow_symlinks=False) for entry in entries)

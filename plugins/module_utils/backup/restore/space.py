@@ -4,8 +4,8 @@
 
 """The free space that a restore needs, checked before anything is written.
 
-What is replaced is saved on the same file system, so it frees nothing. The sizes are those of the contents: a file system may need more for
-them, or less if it compresses. A disk that gets full nevertheless ends the restore of a unit, which leaves nothing behind.
+What is replaced is saved on the same file system, so it frees nothing. Each file counts in whole blocks; a file system may need more, or less
+if it compresses. A disk that gets full nevertheless ends the restore of a unit, which leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def measure(copies: Iterable[Copy]) -> SpaceNeeds:
     """Return what copies need, and what is free now."""
     needs: SpaceNeeds = {}
     for directory_fd, items in copies:
-        size, inodes = _total(items)
+        size, inodes = _total(items, os.fstatvfs(directory_fd).f_frsize)
         add(needs, {os.fstat(directory_fd).st_dev: _need(directory_fd, size, inodes)})
     return needs
 
@@ -64,8 +64,11 @@ def add(needs: SpaceNeeds, more: SpaceNeeds) -> None:
         needs[device] = replace(need, size=need.size + previous.size, inodes=need.inodes + previous.inodes) if previous else need
 
 
-def _total(items: Iterable[Item]) -> tuple[int, int]:
-    """Return bytes and number of files; a file with several names counts once."""
+def _total(items: Iterable[Item], block: int) -> tuple[int, int]:
+    """Return bytes and number of files; a file with several names counts once.
+
+    :param block: size of the file system's blocks.
+    """
     size = inodes = 0
     linked: set[tuple[bytes, int, int]] = set()
     for item in items:
@@ -77,7 +80,7 @@ def _total(items: Iterable[Item]) -> tuple[int, int]:
             linked.add(key)
         inodes += 1
         if stat.S_ISREG(status.st_mode):
-            size += data_size(status)
+            size += -(-data_size(status) // block) * block
     return size, inodes
 
 

@@ -76,6 +76,15 @@ def nested_target_error(target: Target, unit: Unit) -> ConflictError:
     )
 
 
+def missing_files_error(repos_root: str, unit: Unit) -> ConflictError:
+    """Return the error of the files directly in ``repos_root``, which are missing while their mirrors exist."""
+    return ConflictError(
+        f"all files directly in {repos_root} are gone, but their mirrors are still there; the mirrors were not changed.",
+        f"to get them back: {repoman_command('restore', [unit.name])}",
+        f"if you deleted them on purpose: {repoman_command('sync', [unit.name], '--allow-shrink')}   # their mirrors are moved to the history",
+    )
+
+
 def check_top_level(repos_root: str, manifest: Manifest, target: Target) -> None:
     """Refuse files in ``repos_root`` that would replace a mirror.
 

@@ -29,6 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import mount_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import (
     SAVED_SUFFIX,
+    has_top_level_files,
     list_directories,
     list_mirrors,
     top_level_names,
@@ -62,10 +63,12 @@ class UnitPlanner:
         self.trusted: dict[str, str] = {}
         """Digest of the last manifest of units whose mirror is not read."""
         self._compared: dict[str, _Comparison] = {}
+        self._has_lost_source = False
 
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
         """Begin to plan units in the background."""
         units = {selection.name for selection in selected if selection.has_source and _may_be_unit(selection.unit)}
+        self._has_lost_source = any(not selection.has_source for selection in selected)
         directories = set(list_directories(self.run.target))
         nested = directories - set(list_mirrors(self.run.target, self.run.records.current.units))
         with_mirror = {TOP_LEVEL_FILES} | directories
@@ -145,10 +148,13 @@ class UnitPlanner:
         current = scanned.manifest()
         if task.unit.is_top_level:
             guard.check_top_level(self.run.repos_root, current, self.run.target)
+            self._check_top_level_lost(task.unit, current)
         task.compared_mirror = previous is None
         settings = self.settings
-        if self.run.takes_over and task.unit.is_top_level and any(entry.path for entry in current.entries()):
-            # The files of another host are part of the mirror, too. Without files here, nothing says that they are unwanted.
+        if task.unit.is_top_level and (
+            self.run.takes_over or (self.run.options.may_lose and not self.run.records.manifest(task.name).exists())
+        ):
+            # The files of another host are part of the mirror, too.
             previous, settings = _manifest_of_names(top_level_names(self.run.state, self.run.target)[0]), replace(settings, full=True)
         changes = diff_unit(
             task.unit, previous, current, settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=mounted
@@ -163,6 +169,17 @@ class UnitPlanner:
             task.scanned = ScanResult(task.unit, changes.source_manifest.digest, changes.source_manifest.path)
         if changes.read_errors:
             task.result.fail(partial_error(task.unit, changes.read_errors, changes.protected, others_done=not self.run.check))
+
+    def _check_top_level_lost(self, unit: Unit, current: Manifest) -> None:
+        """Refuse to empty the mirror of the top-level files if they are probably lost: repositories are, or this host never had the files.
+
+        :raises ConflictError: they are.
+        """
+        run = self.run
+        if run.options.may_lose or any(entry.path for entry in current.entries()):
+            return
+        if (self._has_lost_source or not run.records.manifest(unit.name).exists()) and has_top_level_files(run.target):
+            raise guard.missing_files_error(run.repos_root, unit)
 
 
 def _manifest_of_names(names: Iterable[bytes]) -> Manifest:
@@ -180,8 +197,8 @@ def load_engine() -> None:
 def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
     """Plan for a mirror whose source is gone.
 
-    It is retired if it was named and shrinking is allowed, or if a restore had saved its source there; otherwise it fails. If there is
-    no mirror either, there is nothing to do, which is a failure too unless shrinking is allowed.
+    It is retired if it was named and shrinking is allowed, or if a restore on this host had saved its source there; otherwise it fails. If
+    there is no mirror either, there is nothing to do, which is a failure too unless shrinking is allowed.
     """
     if task.name not in list_mirrors(run.target, run.records.current.units):
         task.is_absent = True
@@ -192,7 +209,7 @@ def plan_missing_source(run: SyncContext, task: UnitTask) -> None:
                     f"see its history: {repoman_command('sync', [], ('--list-versions', task.name))}",
                 )
             )
-    elif not run.options.verify and (run.options.may_lose or SAVED_SUFFIX.search(task.name)):
+    elif not run.options.verify and (run.options.may_lose or (SAVED_SUFFIX.search(task.name) and run.records.manifest(task.name).exists())):
         task.result.action = Action.RETIRED
     else:
         task.result.fail(guard.missing_source_error(task.unit))

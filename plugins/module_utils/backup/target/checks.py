@@ -82,7 +82,7 @@ def open_for_reading(roots: BackupRoots) -> tuple[Target, str]:
         raise ConflictError(
             f"{roots.backup_root} is not a backup of repoman: it has no {INTERNAL_DIRECTORY}/mirror.toml.",
             f"is it mounted? findmnt --target {shell_word(roots.backup_root)}",
-            f"where it is: [defaults].backup_root in {roots.registry_path}",
+            "if it is elsewhere: repoman setup --backup-root DIR",
         )
     check_format(root, marker)
     owner = owner_of(marker)

@@ -46,7 +46,7 @@ class Owner:
 
 def owner_of(marker: dict[str, Any]) -> Owner:
     """Return the owner that a marker names."""
-    return Owner(str(marker.get("host")), str(marker.get("user")))
+    return Owner(str(marker.get("host", "an unknown host")), str(marker.get("user", "an unknown user")))
 
 
 def our_owner(roots: BackupRoots) -> Owner:

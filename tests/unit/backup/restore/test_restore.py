@@ -397,6 +397,14 @@ def test_times_are_understood() -> None:
     assert options.parse_time("20261125T120000Z") == options.parse_time("2026-11-25T13:00:00+01:00") == "20261125T120000Z"
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:00", "2026-13-01", "yesterday", ""])
+def test_times_that_do_not_exist(text: str) -> None:
+    """A time that no calendar has is wrong usage."""
+    with pytest.raises(UsageError, match="is not a valid time"):
+        options.parse_time(text)
+    assert options.parse_time("0987-01-02T03:04:05Z") == "09870102T030405Z"
+
+
 def test_a_time_before_all_that_is_kept(world: BackupHome, tmp_path: Path) -> None:
     """The oldest state there is says that it is not the one that was asked for."""
     for each in world.ours("created").iterdir():

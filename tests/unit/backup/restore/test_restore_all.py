@@ -112,7 +112,7 @@ def test_one_failure_stops_no_other(short_dir: Path, unprivileged: Callable[[Cal
             "two": "restored",
         }
         assert done["changed"] and done["failed"] and done["exit_code"] == 4
-        assert done["msg"] == "4 of 7 were not restored: changed, damaged, file, locked."
+        assert done["msg"] == "4 of 7 were not restored: changed, damaged, file and 1 more."
         assert [done["summary"][key] for key in ("restored", "failed", "busy", "files")] == [3, 3, 1, 3]
         codes = {name: outcome(done, name)["exit_code"] for name in ("changed", "damaged", "file", "locked")}
         assert codes == {"changed": 4, "damaged": 1, "file": 4, "locked": 4}

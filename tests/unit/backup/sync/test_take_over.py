@@ -179,7 +179,7 @@ def test_mirrors_without_a_source_stay(hosts: Hosts) -> None:
     hosts.two.write("other/file")
     hosts.be("two")
     done = hosts.two.sync(take_over=True)
-    assert actions(done) == {"other": "synced", "isurus": "failed", "plain": "failed", "(loose files)": "unchanged"}
+    assert actions(done) == {"other": "synced", "isurus": "failed", "plain": "failed", "(loose files)": "failed"}
     for name in ("isurus", "plain"):
         (hints,) = (unit["hints"] for unit in done["units"] if unit["name"] == name)
         assert f"to get it back: repoman restore {name}" in hints and (hosts.backup / name).is_dir()
