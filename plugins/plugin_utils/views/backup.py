@@ -77,7 +77,8 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
             code = max(code, int(unit["exit_code"]))
         elif unit["action"] == "differs":
             code = max(code, 1)
-    lines.append(Line("out" if mode.check else "done", summary_line(result["summary"], mode)))
+    replaced = sum((unit.get("changed") or 0) + (unit.get("removed") or 0) for unit in result["units"])
+    lines.append(Line("out" if mode.check else "done", summary_line(result["summary"], mode, replaced)))
     if unverified := result["summary"].get("unverified"):
         subject = "1 repository is" if unverified == 1 else f"{unverified} repositories are"
         lines.append(Line("note", f"{subject} backed up but cannot be verified: repoman status --all"))
@@ -91,11 +92,16 @@ def last_backup(unit: SyncedUnit) -> str:
     return "" if age is None else f" Last backup: {format_duration(age)} ago."
 
 
-def summary_line(summary: Mapping[str, Any], mode: Mode) -> str:
-    """Return the summary of a run."""
+def summary_line(summary: Mapping[str, Any], mode: Mode, replaced: int = 0) -> str:
+    """Return the summary of a run.
+
+    :param replaced: number of files that are changed or removed, and so move to the history.
+    """
     counts = [f"{summary[action]} {_label(action, mode)}" for action in ACTION_LABELS if summary.get(action)]
     totals = [plural(summary["files"])]
-    if not mode.check:
+    if mode.check:
+        totals += [f"{replaced} to the history"] if replaced else []
+    else:
         totals += [f"{format_bytes(summary['bytes'])} copied", f"{format_bytes(summary['kept_bytes'])} to the history"]
     if "same" in summary or "differs" in summary:
         totals = []

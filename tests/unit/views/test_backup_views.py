@@ -90,6 +90,18 @@ def test_a_plan_is_told_as_one() -> None:
     ]
 
 
+def test_a_prediction_says_what_goes_to_the_history() -> None:
+    """Files that are changed or removed, as before a backup is taken over."""
+    units = [
+        unit("isurus", "synced", files=9, created=2, changed=3, removed=4),
+        unit("lamna", "synced", files=1, created=1, changed=0, removed=0),
+    ]
+    summary = {"synced": 2, "files": 10, "bytes": 0, "kept_bytes": 0, "seconds": 0.1}
+    assert (
+        said("sync", {"units": units, "steps": [], "summary": summary}, check=True)[0][-1] == "2 to sync; 10 files, 7 to the history, 0.1 s"
+    )
+
+
 def test_differences_are_told_and_not_all() -> None:
     """What verify found is told, up to a number; the exit status is 1."""
     units = [unit("isurus", "differs", differences=[f">f {number}" for number in range(60)]), unit("plain", "same")]
