@@ -28,7 +28,9 @@ FILE_BYTES = 16 << 20
 """The largest file: as large as the largest registry."""
 TOTAL_BYTES = 64 << 20
 """All files together; they are held in memory."""
-LAST_SYNC = re.compile(rb""",?\s*\blast_sync[ \t]*=[ \t]*("[^"\n]*"|'[^'\n]*')""")
+_PAIR = rb"""(?:last_sync|"last_sync"|'last_sync')[ \t]*=[ \t]*(?:"[^"\n]*"|'[^'\n]*')"""
+LAST_SYNC = re.compile(rb"^[ \t]*%b(?:[ \t]*(?:\r?\n|\Z))?|(?:,|(?<=\{))[ \t]*%b" % (_PAIR, _PAIR), re.MULTILINE)
+"""The time of a backup in a registry: a line, or a pair in an inline table. No part matches more than a line, so the time is linear."""
 
 
 @dataclass(frozen=True)

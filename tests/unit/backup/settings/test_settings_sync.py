@@ -267,6 +267,12 @@ def test_nothing_shows_a_secret(world: SettingsHome, tmp_path: Path) -> None:
         ('name = "a"\nlast_sync = ""\nbackup = true\n', 'name = "a"\nlast_sync = "x"\nbackup = true\n'),
         ('project = [{name = "a"}]', 'project = [{name = "a", last_sync = "x"}]'),
         ("last_sync = ''\n", 'last_sync   =\t"2026"\n'),
+        ('name = "a"\n', 'name = "a"\n"last_sync" = "x"\n'),
+        ('name = "a"\n\n[x]\n', "name = \"a\"\n  'last_sync' = 'x' \n\n[x]\n"),
+        ('name = "a"\r\n', 'name = "a"\r\nlast_sync = "x"\r\n'),
+        ('last_sync = "" # mine\n', 'last_sync = "x" # mine\n'),
+        ('project = [{last_sync = "", name = "a"}]', 'project = [{last_sync = "x", name = "a"}]'),
+        ('project = [{name = "a"}]', 'project = [{name = "a", "last_sync" = "x"}]'),
     ],
 )
 def test_times_of_backups_are_no_difference(before: str, after: str) -> None:
@@ -275,10 +281,19 @@ def test_times_of_backups_are_no_difference(before: str, after: str) -> None:
     assert files.digest("repos.d/x.toml", before.encode()) != files.digest("repos.d/x.toml", after.encode())
 
 
-@pytest.mark.parametrize("other", ['last_synced = "x"', 'my_last_sync = "x"', "# last_sync", 'name = "last_sync"'])
+@pytest.mark.parametrize(
+    "other", ['last_synced = "x"', 'my_last_sync = "x"', 'my-last_sync = "x"', "# last_sync", 'name = "last_sync"', "'last_sync\" = \"x\""]
+)
 def test_other_keys_are_differences(other: str) -> None:
     """Only that key does not count."""
     assert files.digest("repoman.toml", b"") != files.digest("repoman.toml", other.encode())
+
+
+@pytest.mark.parametrize("line", [b"\n", b" ", b" \n", b"\t\t\n", b",", b", ", b"last_sync ", b'last_sync = "\n', b"{last_sync='"])
+def test_a_large_registry_is_compared_in_the_life_of_the_test(line: bytes) -> None:
+    """A damaged registry may be megabytes of anything: each of its lines is looked at once."""
+    text = line * (1_000_000 // len(line))
+    assert files.without_last_sync(b'[x]\nlast_sync = "x"\n' + text + b'\nlast_sync = "x"\n').startswith(b"[x]\n" + text[:1])
 
 
 # ---- the guard -----------------------------------------------------------------------------------------------------------------
