@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.files import REGISTRY, HostSettings, digest, project_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.stored import Owner, StoredSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, first_of, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 SHRINK_MIN = 3
@@ -98,7 +98,7 @@ def check_loss(settings: HostSettings, stored: StoredSettings, me: Owner) -> Non
     most = len(gone) > SHRINK_MIN and len(gone) * 2 > len(in_backup)
     if not (gone and is_foreign) and not most and not (len(gone) == len(in_backup) > 1):
         return
-    whose = f" of {owner.user} on {owner.host}" if owner is not None and is_foreign else ""
+    whose = escape_control_characters(f" of {owner.user} on {owner.host}") if owner is not None and is_foreign else ""
     named = first_of([escape_path(thing.encode(errors="surrogateescape")) for thing in gone], MAX_NAMED)
     raise ConflictError(
         f"{len(gone)} of {plural(len(in_backup), 'setting')}{whose} that the backup has are not here ({named});"

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.files import REGISTRY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.stored import Owner
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Registry
@@ -56,18 +57,23 @@ def merge_registry(text: str, path: str, current: Registry) -> tuple[str, list[s
 def foreign_values(texts: dict[str, str], paths: dict[str, str], old: Owner, me: Owner) -> list[str]:
     """Return a warning for each value in restored settings that is about another home or host. Nothing else of a file is shown.
 
+    An owner without a host, or whose home is not absolute, comes from a damaged file, and anything might match it: it is not looked for.
+
     :param texts: by relative name.
     :param paths: of the files on this host, by relative name.
     """
     warnings = []
+    host, home = escape_control_characters(old.host), escape_control_characters(old.home)
+    is_other_home = old.home != me.home and old.home.startswith("/")
+    is_other_host = old.host not in ("", me.host)
     for name in sorted(texts, key=lambda name: (name != REGISTRY, name)):
-        for value in _paths_in(texts[name], old.home) if old.home != me.home else ():
+        for value in _paths_in(texts[name], old.home) if is_other_home else ():
             path = escape_path(value.encode(errors="surrogateescape"))
             warnings.append(
-                f"{paths[name]} names {path}, but the home is {me.home} here, not {old.home}: edit the file if that path is wrong."
+                f"{paths[name]} names {path}, but the home is {me.home} here, not {home}: edit the file if that path is wrong."
             )
-        if old.host != me.host and _names_host(texts[name], old.host):
-            warnings.append(f"{paths[name]} names the host {old.host}, and this is {me.host}: edit the file if that is wrong.")
+        if is_other_host and _names_host(texts[name], old.host):
+            warnings.append(f"{paths[name]} names the host {host}, and this is {me.host}: edit the file if that is wrong.")
     if len(warnings) > MAX_FOREIGN:
         count = len(warnings) - MAX_FOREIGN
         return [*warnings[:MAX_FOREIGN], f"{count} more values in the restored settings are about another home or host."]
@@ -80,8 +86,8 @@ def _lines(text: str) -> Iterable[str]:
 
 
 def _paths_in(text: str, home: str) -> list[str]:
-    """Return the paths in a text that begin with a home directory, each once."""
-    pattern = re.compile(rf"(?<![\w./~-]){re.escape(home)}(?:/[^\s\"'`,;:()\[\]{{}}]*)?(?![\w.-])")
+    """Return the paths in a text that begin with a home directory, each once. What may follow a path in a URL or a command is not shown."""
+    pattern = re.compile(rf"(?<![\w./~-]){re.escape(home)}(?:/[^\s\"'`,;:()\[\]{{}}?#&=]*)?(?![\w.-])")
     return list(dict.fromkeys(match[0] for line in _lines(text) for match in pattern.finditer(line)))
 
 

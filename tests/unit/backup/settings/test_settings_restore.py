@@ -321,6 +321,7 @@ ALICE, BOB = Owner("old", "alice", "/home/alice"), Owner("new", "bob", "/home/bo
         ("source: /home/alice2/x\ny: /srv/home/alice/x\nz: ~/x\n", []),
         ("  # source: /home/alice/x\n", []),
         ("a: /home/alice/x\nb: /home/alice/x\n", ["/home/alice/x"]),
+        *((f"url: file:///x?p=/home/alice/x{sign}token\n", ["/home/alice/x"]) for sign in "?#&= \t"),
     ],
 )
 def test_which_paths_are_in_a_home(text: str, told: list[str]) -> None:
@@ -338,6 +339,19 @@ def test_the_name_of_another_host_is_told(text: str, told: bool) -> None:
     warnings = registry_text.foreign_values({"a": text + text}, {"a": "/x/a"}, ALICE, BOB)
     assert [warning for warning in warnings if "names the host old" in warning] == warnings
     assert len(warnings) == told
+
+
+@pytest.mark.parametrize("old", [Owner("", "alice", "secret"), Owner("", "alice", ""), Owner("", "alice", "./")])
+def test_a_damaged_owner_is_not_looked_for(old: Owner) -> None:
+    """Without a host and an absolute home, every word of a file could be shown."""
+    assert not registry_text.foreign_values({"a": "x: secret\ny: ./secret/x, /x\n"}, {"a": "/x/a"}, old, BOB)
+
+
+def test_an_owner_is_shown_without_control_characters() -> None:
+    """Warnings are shown on a terminal."""
+    old = Owner("old\x1b", "alice", "/home/\x1balice")
+    warnings = registry_text.foreign_values({"a": "x: /home/\x1balice/x\ny: old\x1b\n"}, {"a": "/x/a"}, old, BOB)
+    assert len(warnings) == 2 and all(warning.isprintable() for warning in warnings)
 
 
 def test_long_lists_of_values_are_cut() -> None:
