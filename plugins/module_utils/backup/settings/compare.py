@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting im
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 SHRINK_MIN = 3
-"""More things than this, and more than half of them, must be gone before settings look lost; or all of two or more."""
+"""Settings look lost if more than this and more than half are gone, or all of two or more: of one kind, or of all together."""
 MAX_NAMED = 3
+PROJECT = "project "
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,7 @@ def check_loss(settings: HostSettings, stored: StoredSettings, me: Owner) -> Non
     in_backup = _things(names, stored.read(REGISTRY)[0] if REGISTRY in names and not settings.is_unknown(REGISTRY) else b"")
     gone = sorted(thing for thing in in_backup - here if not settings.is_unknown(thing))
     is_foreign = owner is not None and not owner.is_same_account(me)
-    most = len(gone) > SHRINK_MIN and len(gone) * 2 > len(in_backup)
-    if not (gone and is_foreign) and not most and not (len(gone) == len(in_backup) > 1):
+    if not (gone and is_foreign) and not _look_lost(gone, in_backup):
         return
     whose = escape_control_characters(f" of {owner.user} on {owner.host}") if owner is not None and is_foreign else ""
     named = first_of([escape_path(thing.encode(errors="surrogateescape")) for thing in gone], MAX_NAMED)
@@ -108,6 +109,19 @@ def check_loss(settings: HostSettings, stored: StoredSettings, me: Owner) -> Non
     )
 
 
+def _look_lost(gone: Iterable[str], in_backup: Iterable[str]) -> bool:
+    """Return whether too many things are gone: of one kind, because what stays of others says nothing about it, or of all together."""
+    total, lost = Counter(map(_kind, in_backup)), Counter(map(_kind, gone))
+    pairs = [(lost[kind], total[kind]) for kind in total]
+    pairs.append((lost.total(), total.total()))
+    return any((missing > SHRINK_MIN and missing * 2 > count) or missing == count > 1 for missing, count in pairs)
+
+
+def _kind(thing: str) -> str:
+    """Return whether a thing is a project, an override or a template; the directory stands for the last two."""
+    return PROJECT if thing.startswith(PROJECT) else thing.partition("/")[0]
+
+
 def _things(names: Iterable[str], registry: bytes) -> set[str]:
     """Return what a person would miss: the projects in the registry, and the overrides and templates."""
-    return {f"project {name}" for name in project_names(registry)} | {name for name in names if name != REGISTRY}
+    return {f"{PROJECT}{name}" for name in project_names(registry)} | {name for name in names if name != REGISTRY}

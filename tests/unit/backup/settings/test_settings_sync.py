@@ -209,7 +209,7 @@ def test_what_cannot_be_read_is_a_warning_and_stays_in_the_backup(world: Setting
 
 @pytest.mark.parametrize("link", [False, True])
 def test_a_directory_that_cannot_be_read_loses_nothing(world: SettingsHome, link: bool) -> None:
-    """A link to a directory that is gone, as without its mount, or something else in its place; a deleted directory is a deletion."""
+    """A link to a directory that is gone, as without its mount, or something else in its place; a deleted directory is a loss."""
     world.init()
     before = world.files()
     world.templates.rename(world.root / "gone")
@@ -218,8 +218,8 @@ def test_a_directory_that_cannot_be_read_loses_nothing(world: SettingsHome, link
     assert not done["changed"] and f"{world.templates} is not backed up: " in done["warnings"][-1]
     assert world.files() == before
     world.templates.unlink()
-    done = world.sync()
-    assert settings_of(done)["removed"] == 2
+    refused(world)
+    assert settings_of(world.sync(allow_shrink=True))["removed"] == 2
     assert set(world.saved()) == {"profiles.d/llm.yml", "profiles.d/dots.yaml"}
 
 
@@ -338,18 +338,61 @@ def test_settings_of_which_nothing_is_left_are_refused(world: SettingsHome) -> N
 
 
 def test_settings_of_which_most_is_gone_are_refused(world: SettingsHome) -> None:
-    """Four of seven are too many; three of seven, and one of one, are not."""
+    """Four of seven are too many; three of seven are not, as long as something of each kind is left."""
     for number in range(2):
         (world.overrides / f"x{number}.toml").write_text("")
     world.init()
-    lose(world, projects=False, files=3)
+    for path in (world.overrides / "x0.toml", world.overrides / "x1.toml", world.templates / "llm.yml"):
+        path.unlink()
     assert settings_of(world.sync())["removed"] == 3
-    for number in range(3):
+    for number in range(2):
         (world.overrides / f"x{number}.toml").write_text("")
+    (world.templates / "llm.yml").write_text("")
     world.sync()
     assert len([name for name in world.files() if "/" in name]) == 5
-    lose(world, files=2)
+    world.registry.write_text(world.registry.read_text().replace('name = "lamna"', 'name = "other"'))
+    for path in (world.overrides / "x0.toml", world.overrides / "x1.toml", world.templates / "llm.yml"):
+        path.unlink()
     assert "4 of 7 settings" in refused(world)["msg"]
+
+
+@pytest.mark.parametrize("kind", ["projects", "repos.d", "profiles.d"])
+@pytest.mark.parametrize(("of", "gone"), [(2, 2), (7, 4), (20, 20)])
+def test_the_loss_of_one_kind_is_refused_whatever_is_left_of_the_others(world: SettingsHome, kind: str, of: int, gone: int) -> None:
+    """A new registry must not replace a good one because there are many overrides, and so on."""
+    directories = {"projects": world.root / "unused", "repos.d": world.overrides, "profiles.d": world.templates}
+    lose(world)
+    for name, directory in directories.items():
+        for number in range(of if name == kind else 50):
+            if name == "projects":
+                world.project(f"p{number}")
+            else:
+                (directory / f"p{number}{'.yml' if name == 'profiles.d' else '.toml'}").write_text("")
+    world.init()
+    if kind == "projects":
+        head, *projects = world.registry.read_text().split("[[project]]")
+        world.registry.write_text("[[project]]".join([head, *projects[gone:]]))
+    else:
+        for path in sorted(directories[kind].iterdir())[:gone]:
+            path.unlink()
+    done = refused(world)
+    assert f"{gone} of {100 + of} settings" in done["msg"]
+
+
+def test_a_few_of_one_kind_may_go(world: SettingsHome) -> None:
+    """Half of the projects, two of five overrides, the only template."""
+    lose(world)
+    for number in range(8):
+        world.project(f"p{number}")
+    for number in range(5):
+        (world.overrides / f"x{number}.toml").write_text("")
+    (world.templates / "one.yml").write_text("")
+    world.init()
+    head, *projects = world.registry.read_text().split("[[project]]")
+    world.registry.write_text("[[project]]".join([head, *projects[4:]]))
+    for path in (*[world.overrides / f"x{number}.toml" for number in range(2)], world.templates / "one.yml"):
+        path.unlink()
+    assert settings_of(world.sync())["removed"] == 3
 
 
 def test_the_last_one_may_go(world: SettingsHome) -> None:
