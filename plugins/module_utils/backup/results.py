@@ -178,7 +178,7 @@ class SyncReport:
             return {}
         return {
             "failed": True,
-            "msg": self.settings.msg or "the settings differ from those in the backup.",
+            "msg": self.settings.msg,
             "hints": self.settings.hints or [],
             "exit_code": self.settings.exit_code or 1,
         }

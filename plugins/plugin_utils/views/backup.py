@@ -49,6 +49,8 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     if "kept" in result:
         return render_versions(cast(VersionsResult, result))  # with the option list_versions
     lines = step_lines(result, mode)
+    settings = [result["settings"]] if "settings" in result else []
+    units = result["units"] or settings  # of a run that is only about the settings, they are the one line
     rows = [
         (
             unit["name"],
@@ -57,15 +59,14 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
             format_bytes(unit["bytes"]) if unit["bytes"] else "-",
             format_bytes(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
         )
-        for unit in result["units"]
-        if mode.shows_unchanged or len(result["units"]) == 1 or unit["action"] not in UNCHANGED
+        for unit in units
+        if mode.shows_unchanged or len(units) == 1 or unit["action"] not in UNCHANGED
     ]
     lines += table(("NAME", "STATE", "FILES", "BYTES", "HISTORY"), rows) if rows else []
-    if not result["units"]:
+    if not units:
         lines.append(Line("out", "there is nothing to back up"))
     code = 0
     problems: list[Line] = []
-    settings = [result["settings"]] if "settings" in result else []
     for unit in [*result["units"], *settings]:
         differences = unit.get("differences") or []
         lines += [Line("out", f"{unit['name']}: {difference}") for difference in differences[:MAX_DIFFERENCES]]
@@ -78,7 +79,8 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
         elif unit["action"] == "differs":
             code = max(code, 1)
     replaced = sum((unit.get("changed") or 0) + (unit.get("removed") or 0) for unit in result["units"])
-    lines.append(Line("out" if mode.check else "done", summary_line(result["summary"], mode, replaced)))
+    if result["units"] or not settings:
+        lines.append(Line("out" if mode.check else "done", summary_line(result["summary"], mode, replaced)))
     if unverified := result["summary"].get("unverified"):
         subject = "1 repository is" if unverified == 1 else f"{unverified} repositories are"
         lines.append(Line("note", f"{subject} backed up but cannot be verified: repoman status --all"))

@@ -296,6 +296,16 @@ def test_the_settings_are_told_if_they_changed_or_failed() -> None:
     assert "(settings): repoman.toml differs" in lines and code == 1
 
 
+def test_a_run_that_is_only_about_the_settings_shows_them_as_its_unit() -> None:
+    """Their state is the line of the run, and nothing says that there was nothing to do."""
+    result = {"units": [], "steps": [], "summary": SUMMARY, "settings": unit("(settings)", "unchanged")}
+    lines, code = said("sync", result)
+    assert [line.split() for line in lines] == [["NAME", "STATE", "FILES", "BYTES", "HISTORY"], ["(settings)", "up", "to", "date", "-", "-", "-"]]
+    assert code == 0
+    del result["settings"]
+    assert "there is nothing to back up" in said("sync", result)[0]
+
+
 def test_restored_settings_are_told_step_by_step() -> None:
     """Where the existing files are, then each file; or that there was nothing to do. Their versions have the command to restore them."""
     restored = {"name": "(settings)", "to": "/home/a/.config/repoman", "saved": "/s"}

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.files import REGISTRY, HostSettings, digest, project_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.stored import Owner, StoredSettings
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, first_of, plural
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 SHRINK_MIN = 3
@@ -59,12 +61,12 @@ def compare(settings: HostSettings, stored: StoredSettings, me: Owner, *, full: 
     """Return how the settings differ from the stored ones.
 
     :param me: the owner of the settings.
-    :param full: read the stored files even if their digests match.
+    :param full: read the stored files even if their names and the digests in ``owner.json`` match.
     :raises OSError: the target cannot be read.
     """
     owner = stored.owner()
     current = {name: digest(name, file.data) for name, file in settings.files.items()}
-    if not full and owner is not None and _names(owner.digests, settings) == current:
+    if not full and owner is not None and _names(owner.digests, settings) == current and owner.digests.keys() == set(stored.names()):
         return Changes(new_owner=not owner.is_same(me))
     found = stored.digests()
     is_first = owner is None and not found
@@ -105,7 +107,7 @@ def check_loss(settings: HostSettings, stored: StoredSettings, me: Owner) -> Non
         f"{len(gone)} of {plural(len(in_backup), 'setting')}{whose} that the backup has are not here ({named});"
         " the settings in the backup were not changed.",
         "repoman restore --settings   # gets them back",
-        "repoman sync --allow-shrink   # if that is on purpose: what is gone is moved to the history",
+        f"{repoman_command('sync', [SETTINGS], '--allow-shrink')}   # if that is on purpose: what is gone is moved to the history",
     )
 
 

@@ -4,7 +4,7 @@
 
 """The host's settings in a run: compare them, refuse lost ones, and back them up. See ``backup/settings``.
 
-They are part of each run, whatever units it names, but not a unit: their failure is reported like that of a unit, and stops no unit.
+They are part of each run, whatever units it names, and can be named alone, but are not a unit: their failure is reported like that of a unit, and stops no unit.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.contex
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.task import UnitTask, isolate_any_failure, isolate_failure
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.version import RunVersion
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path_uniquely
 
@@ -49,20 +51,18 @@ class SettingsSync:
         """The result, in the form of that of a unit."""
         return self._task.result
 
-    def plan(self) -> None:
-        """Read the settings and compare them with the stored ones, without changing anything."""
+    def plan(self, *, full: bool) -> None:
+        """Read the settings and compare them with the stored ones, without changing anything.
+
+        :param full: read the stored ones even if nothing seems to differ.
+        """
         with isolate_any_failure(self._task):
             self._settings = read_settings(self.places)
-            self._changes = compare(self._settings, self._stored, self._me, full=self.run.options.full)
-            if self._changes and not self._may_shrink:
+            self._changes = compare(self._settings, self._stored, self._me, full=full)
+            if self._changes and not self.run.options.may_lose_settings:
                 check_loss(self._settings, self._stored, self._me)
             self._set_result()
         self.warnings += self._problem_warnings()
-
-    @property
-    def _may_shrink(self) -> bool:
-        """Whether the user allowed to lose settings: ``allow_shrink`` together with names is about those."""
-        return self.run.options.allow_shrink and not self.run.options.names
 
     def _set_result(self) -> None:
         result, changes = self.result, self._changes
@@ -121,7 +121,7 @@ class SettingsSync:
             self._task.result = UnitResult(self.result.name)
             if not self._changes:
                 return
-            if not self._may_shrink:
+            if not self.run.options.may_lose_settings:
                 check_loss(self._settings, self._stored, self._me)
             writer = SettingsWriter(self._stored, self.run.backup.account)
             writer.write(self._changes, self._settings, self._me, version.begin_settings)
@@ -136,5 +136,8 @@ class SettingsSync:
             self.result.differences = [
                 f"{escape_path_uniquely(name.encode(errors='surrogateescape'))} {DIFFERENCES[kind]}" for name, kind in changes.lines()
             ]
-            self.result.action = Action.DIFFERS if self.result.differences else Action.SAME
+            self.result.action = Action.SAME
+            if self.result.differences:
+                error = RepomanError("the settings differ from those in the backup.", repoman_command("sync", [], "--full"))
+                self.result.fail(error, Action.DIFFERS)
         self.warnings += self._problem_warnings()

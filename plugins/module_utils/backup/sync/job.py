@@ -9,7 +9,7 @@
 3. Plan the units in waves (see ``waves.py``): all of them at once, unless that takes so long that finished ones would wait.
    A first copy is fast because the first units are copied while others are still compared, so a wave is applied before the next one is
    planned. The first wave is planned before anything is written, which costs no time: it must be complete anyway.
-4. Compare the host's settings (see ``host_settings.py``); they are backed up before the first unit.
+4. Compare the host's settings (see ``host_settings.py``); they are backed up before the first unit, or alone if only they are named.
 5. With the first unit that is not refused, change the target for the first time (see ``target_preparation.py``). If there is no such
    unit, the target is not changed: no version expires because of a run that backs up nothing.
 6. Apply each wave (see ``apply.py``).
@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.progress import Progress
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import SyncReport
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import Action, SyncReport
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
@@ -64,11 +64,11 @@ class SyncJob:
                 plan.source.apply()
             planner = UnitPlanner(run, settings)
             waves = planner.plan(plan.selected)
-            self.host_settings.plan()
+            self.host_settings.plan(full=planner.compares_mirrors)
             if run.check:
                 for wave in waves:
                     self._add_diff(wave)
-                changes_target = has_work(waves.tasks, waves.tasks)
+                changes_target = self._has_work(waves.tasks, waves.tasks)
                 steps, expired = plan.predicted_steps(changes_target), plan.expiry.names if changes_target else []
                 if not changes_target:
                     self.host_settings.skip()
@@ -139,7 +139,7 @@ class SyncJob:
                 report(Progress(total=sum(not task.is_absent for task in tasks)))
                 applier = Applier(run, log, report)
                 for wave in waves:
-                    if settings is None and not has_work(wave, tasks):
+                    if settings is None and not self._has_work(wave, tasks):
                         applier.refuse(wave)
                         continue
                     if settings is None:
@@ -158,6 +158,11 @@ class SyncJob:
         else:
             plan.expiry.finish()
         return settings is not None
+
+    def _has_work(self, planned: Iterable[UnitTask], everything: list[UnitTask]) -> bool:
+        """Return whether planned units, or the settings if the run is only about them, are a reason to change the target."""
+        is_refused = self.run.options.only_settings and self.host_settings.result.action == Action.FAILED
+        return not is_refused and has_work(planned, everything)
 
     def _add_diff(self, tasks: Iterable[UnitTask]) -> None:
         """Add the changes of each unit, as a list of paths."""

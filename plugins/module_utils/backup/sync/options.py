@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import RuleOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
@@ -19,6 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 class SyncOptions:
     """The options of the module ``repoman_sync``; see its documentation.
 
+    :param names: of units, and of the host's settings, which are part of each run anyway.
     :param jobs: units at once; 0 for the default.
     :param probe_timeout: seconds.
     :param idle_timeout: seconds.
@@ -63,7 +65,22 @@ class SyncOptions:
     @property
     def may_lose(self) -> bool:
         """True if the user named units and allowed them to lose everything."""
-        return bool(self.names) and self.allow_shrink
+        return bool(self.unit_names) and self.allow_shrink
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """The names of units; none also if the run is about all of them, or only about the settings."""
+        return tuple(name for name in self.names if name != SETTINGS)
+
+    @property
+    def only_settings(self) -> bool:
+        """True if the user named nothing but the settings."""
+        return bool(self.names) and not self.unit_names
+
+    @property
+    def may_lose_settings(self) -> bool:
+        """True if the user allowed to lose settings: ``allow_shrink`` together with names is about those."""
+        return self.allow_shrink and (not self.names or SETTINGS in self.names)
 
 
 def _check(params: Mapping[str, Any]) -> None:

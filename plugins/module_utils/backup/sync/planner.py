@@ -62,6 +62,8 @@ class UnitPlanner:
         self.run, self.settings = run, settings
         self.trusted: dict[str, str] = {}
         """Digest of the last manifest of units whose mirror is not read."""
+        self.compares_mirrors = True
+        """Whether the mirror of a unit is read, or the run has no units."""
         self._compared: dict[str, _Comparison] = {}
         self._has_lost_source = False
 
@@ -74,6 +76,7 @@ class UnitPlanner:
         with_mirror = {TOP_LEVEL_FILES} | directories
         units -= nested
         self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
+        self.compares_mirrors = not units or units > self.trusted.keys()
         tasks: list[UnitTask] = []
         for selection in selected:
             task = UnitTask.of(selection.unit)

@@ -36,7 +36,7 @@ class Selected:
 
 
 class UnitSelection:
-    """Chooses the units of a run: the named ones, or all that the registry does not exclude."""
+    """Chooses the units of a run: the named ones, or all that the registry does not exclude; none if only the settings are named."""
 
     def __init__(self, run: SyncContext) -> None:
         self.run, self.backup = run, run.backup
@@ -75,7 +75,7 @@ class UnitSelection:
         if not self.run.options.names:
             return [name for name in available if name not in self.backup.excluded]
         names = []
-        for name in self.run.options.names:
+        for name in self.run.options.unit_names:
             directory = self.backup.resolve_directory(name, available)
             if directory in self.backup.excluded:
                 raise ConflictError(

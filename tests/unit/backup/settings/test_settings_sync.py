@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings import files, write
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.stored import Owner
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import records
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import run as sync
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.host_settings import SettingsSync
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
@@ -309,7 +310,10 @@ def refused(world: SettingsHome, **params: Any) -> dict[str, Any]:
         assert result["failed"] and result["exit_code"] == 4, result
         assert settings_of(result)["action"] == "failed" and actions(result)["isurus"] == "synced"
         assert "the settings in the backup were not changed" in result["msg"]
-        assert [hint.split("   #")[0] for hint in result["hints"]] == ["repoman restore --settings", "repoman sync --allow-shrink"]
+        assert [hint.split("   #")[0] for hint in result["hints"]] == [
+            "repoman restore --settings",
+            "repoman sync '(settings)' --allow-shrink",
+        ]
         assert not [step for step in result["steps"] if "settings" in step]
     assert seen(world.stored) == before
     return done
@@ -363,7 +367,7 @@ def test_the_loss_of_one_kind_is_refused_whatever_is_left_of_the_others(world: S
     directories = {"projects": world.root / "unused", "repos.d": world.overrides, "profiles.d": world.templates}
     lose(world)
     for name, directory in directories.items():
-        for number in range(of if name == kind else 50):
+        for number in range(of if name == kind else 12):
             if name == "projects":
                 world.project(f"p{number}")
             else:
@@ -376,7 +380,7 @@ def test_the_loss_of_one_kind_is_refused_whatever_is_left_of_the_others(world: S
         for path in sorted(directories[kind].iterdir())[:gone]:
             path.unlink()
     done = refused(world)
-    assert f"{gone} of {100 + of} settings" in done["msg"]
+    assert f"{gone} of {24 + of} settings" in done["msg"]
 
 
 def test_a_few_of_one_kind_may_go(world: SettingsHome) -> None:
@@ -536,15 +540,91 @@ def test_a_damaged_file_on_the_target_is_found_by_full_and_verify(world: Setting
     """An ordinary run trusts its record, as for manifests; --verify names the file, --full replaces it."""
     world.init()
     (world.stored / "repos.d/isurus.toml").write_text("rotten")
-    (world.stored / "profiles.d/dots.yaml").unlink()
     assert not world.sync()["changed"]
+    (world.stored / "profiles.d/dots.yaml").unlink()
     done = world.sync(verify=True)
     assert done["failed"] and done["exit_code"] == 1 and done["msg"] == "the settings differ from those in the backup."
+    assert done["hints"] == ["repoman sync --full"]
     assert settings_of(done)["action"] == "differs"
     assert settings_of(done)["differences"] == ["profiles.d/dots.yaml is not in the backup", "repos.d/isurus.toml differs"]
     assert settings_of(world.sync(full=True))["files"] == 2
     done = world.sync(verify=True)
     assert settings_of(done)["action"] == "same" and "failed" not in done
+
+
+def test_what_is_missing_on_the_target_is_backed_up_again_by_any_run(world: SettingsHome) -> None:
+    """Its directories are read each time; what is there and should not be is found too."""
+    world.init()
+    before = world.files()
+    world.stored.joinpath("repoman.toml").unlink()
+    for path in [*world.stored.joinpath("repos.d").iterdir()]:
+        path.unlink()
+    (world.stored / "repos.d").rmdir()
+    (world.stored / "profiles.d/more.yml").write_text("mine\n")
+    predicted, done = world.sync(check=True, names=["isurus"]), world.sync(names=["isurus"])
+    assert untimed(done) == untimed(predicted)
+    assert [settings_of(done)[key] for key in ("created", "changed", "removed")] == [2, 0, 1]
+    assert world.files() | {"repoman.toml": ""} == before | {"repoman.toml": ""}
+    assert world.saved() == {"profiles.d/more.yml": "mine\n"}
+    assert not world.sync()["changed"]
+
+
+def test_settings_are_compared_fully_when_a_mirror_is(world: SettingsHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a week, or if a record is lost, a run reads the stored files, too; and if it is only about them."""
+    world.init()
+    rotten = world.stored / "repos.d/isurus.toml"
+
+    def repairs(**params: Any) -> bool:
+        rotten.write_text("rotten")
+        world.sync(**params)
+        return rotten.read_text() == OVERRIDE
+
+    assert not repairs() and not repairs(names=["isurus"])
+    assert repairs(names=["(settings)"])
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "FULL_SECONDS", 0.0)
+        assert repairs()
+    assert not repairs()
+    next((world.state / "manifests").iterdir()).unlink()
+    assert repairs()
+
+
+def test_a_run_can_be_only_about_the_settings(world: SettingsHome) -> None:
+    """Then no unit is read or written; together with a name, they are what they are in any run."""
+    done = world.sync(init=True, allow_local=True, names=["(settings)"])
+    assert actions(done) == {} and settings_of(done)["action"] == "synced" and os.listdir(world.backup) == [".repoman"]
+    world.sync()
+    (world.overrides / "isurus.toml").write_text("# new\n")
+    world.write("isurus/file", "new\n")
+    predicted, done = world.sync(check=True, names=["(settings)"]), world.sync(names=["(settings)"])
+    assert untimed(done) == untimed(predicted) and done["steps"] == ["back up the settings (1 file)"]
+    assert (world.backup / "isurus/file").read_text() == "text\n" and world.files()["repos.d/isurus.toml"] == "# new\n"
+    assert not world.sync(names=["(settings)"])["changed"]
+    (world.overrides / "isurus.toml").write_text("# newer\n")
+    done = world.sync(names=["(settings)"], verify=True)
+    assert actions(done) == {} and settings_of(done)["action"] == "differs" and done["exit_code"] == 1
+    done = world.sync(names=["isurus", "(settings)"])
+    assert actions(done) == {"isurus": "synced"} and settings_of(done)["action"] == "synced"
+
+
+def test_only_the_settings_may_shrink(world: SettingsHome) -> None:
+    """The hint of their guard allows nothing else, and a run only about settings that are refused does not change the target."""
+    world.init()
+    before = world.files()
+    lose(world)
+    (world.repos / "isurus/file").unlink()
+    target = seen(world.backup)
+    for check in (True, False):
+        done = world.sync(check=check, names=["(settings)"], keep_days=1)
+        assert done["exit_code"] == 4 and settings_of(done)["action"] == "failed" and not done["changed"]
+    assert seen(world.backup) == target
+    done = world.sync(names=["lamna", "isurus"], allow_shrink=True)
+    assert settings_of(done)["action"] == "failed" and actions(done) == {"isurus": "synced", "lamna": "unchanged"}
+    (world.repos / "lamna/file").unlink()
+    done = world.sync(names=["(settings)"], allow_shrink=True)
+    assert "failed" not in done and actions(done) == {} and settings_of(done)["removed"] == 3
+    assert (world.backup / "lamna/file").exists() and world.saved() == before
+    assert actions(world.sync())["lamna"] == "failed"
 
 
 def test_a_link_on_the_target_is_replaced_and_never_followed(world: SettingsHome) -> None:
