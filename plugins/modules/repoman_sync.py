@@ -21,7 +21,9 @@ description:
   - Nothing is changed if the target is missing, is not the expected one or does not respond, or if a source has vanished.
   - Each run also backs up the settings of the host - the registry, the overrides and the user's profile templates - to
     C(.repoman/settings) of the target. The times of backups in the registry do not count as a change. Settings that look lost replace
-    nothing, and the task fails with exit code 4.
+    nothing, and the task fails with exit code 4. They look lost if all projects in the registry, all overrides or all templates are gone
+    (from two on), or more than three and more than half of one of these, or of all together; and if anything is gone that the backup has
+    of another host or user.
   - If a unit fails, the remaining units are backed up, and then the task fails.
   - Each unit has a lock. A unit that another run is working on is C(busy); the remaining units are backed up, and then the task fails
     with exit code 4.
@@ -31,6 +33,7 @@ options:
   names:
     description:
       - 'Projects, or directories of C(repos_root), to back up (default: all).'
+      - V((settings\)) is the settings of the host. They are part of each run anyway; alone, it backs up nothing else.
     type: list
     elements: str
   init:
@@ -53,7 +56,7 @@ options:
   full:
     description:
       - Compare everything with the mirrors. By default that happens every 7 days, and if the records of the last run are not reliable.
-        Other runs compare with the manifest of the last run.
+        Other runs compare with the manifest of the last run. The settings of the host are compared fully when a unit is.
     type: bool
     default: false
   verify:
@@ -66,7 +69,7 @@ options:
   allow_shrink:
     description:
       - Allow a run to remove more than half of a unit's files.
-      - Without O(names), also allow it to remove settings of the host from the backup that look lost here.
+      - Without O(names), or if V((settings\)) is one of them, also allow it to remove settings of the host from the backup that look lost here.
       - With O(names), also allow it to empty a mirror whose source is empty, and to retire a mirror whose source is gone.
     type: bool
     default: false
@@ -284,16 +287,16 @@ settings:
       elements: str
     msg:
       description: For a failure, the error in one sentence.
-      returned: if they failed
+      returned: if they failed or differ
       type: str
     hints:
       description: For a failure, remedies, each a command or a sentence.
-      returned: if they failed
+      returned: if they failed or differ
       type: list
       elements: str
     exit_code:
       description: For a failure, the exit code of the command C(repoman).
-      returned: if they failed
+      returned: if they failed or differ
       type: int
 steps:
   description: Steps of the run besides those of units; in check mode, those that would be taken.

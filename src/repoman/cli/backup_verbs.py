@@ -23,7 +23,7 @@ BACKUP_VERBS = (
             "repoman sync --list-versions isurus",
         ),
         arguments=(
-            names("projects or directories (default: all)"),
+            names("projects, directories or '(settings)' (default: all)"),
             flag("--init", help="make an unmarked backup_root the target"),
             flag("--allow-local", help="with --init, accept a target on the same disk"),
             flag("--take-over", help="become the owner of another host's backup"),
@@ -40,8 +40,9 @@ BACKUP_VERBS = (
         about="git fsck and hg verify accept each mirror, even if the source changes during\n"
         "the run. Replaced and removed files are kept for 30 days. Nothing changes if the\n"
         "target is missing or is the wrong one, or if a source has vanished. Each run also\n"
-        "backs up your settings: registry, overrides and profile templates. If you\n"
-        "emptied or deleted a source on purpose: repoman sync NAME --allow-shrink.\n"
+        "backs up your settings: registry, overrides and profile templates; with\n"
+        "'(settings)' as the only NAME, nothing else. If you emptied or deleted a\n"
+        "source on purpose: repoman sync NAME --allow-shrink.\n"
         "--verify exits with 1 if anything differs. sync exits with 1 if something failed\n"
         "or is damaged, and with 4 if a guard refused or another run was busy.",
         variables=variables.sync_variables,
