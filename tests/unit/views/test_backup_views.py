@@ -300,7 +300,10 @@ def test_a_run_that_is_only_about_the_settings_shows_them_as_its_unit() -> None:
     """Their state is the line of the run, and nothing says that there was nothing to do."""
     result = {"units": [], "steps": [], "summary": SUMMARY, "settings": unit("(settings)", "unchanged")}
     lines, code = said("sync", result)
-    assert [line.split() for line in lines] == [["NAME", "STATE", "FILES", "BYTES", "HISTORY"], ["(settings)", "up", "to", "date", "-", "-", "-"]]
+    assert [line.split() for line in lines] == [
+        ["NAME", "STATE", "FILES", "BYTES", "HISTORY"],
+        ["(settings)", "up", "to", "date", "-", "-", "-"],
+    ]
     assert code == 0
     del result["settings"]
     assert "there is nothing to back up" in said("sync", result)[0]

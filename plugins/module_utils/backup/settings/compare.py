@@ -120,7 +120,7 @@ def _look_lost(gone: Iterable[str], in_backup: Iterable[str]) -> bool:
 
 
 def _kind(thing: str) -> str:
-    """Return whether a thing is a project, an override or a template; the directory stands for the last two."""
+    """Return what a thing is: ``PROJECT``, or for an override or a template its directory."""
     return PROJECT if thing.startswith(PROJECT) else thing.partition("/")[0]
 
 

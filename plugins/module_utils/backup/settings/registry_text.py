@@ -69,9 +69,7 @@ def foreign_values(texts: dict[str, str], paths: dict[str, str], old: Owner, me:
     for name in sorted(texts, key=lambda name: (name != REGISTRY, name)):
         for value in _paths_in(texts[name], old.home) if is_other_home else ():
             path = escape_path(value.encode(errors="surrogateescape"))
-            warnings.append(
-                f"{paths[name]} names {path}, but the home is {me.home} here, not {home}: edit the file if that path is wrong."
-            )
+            warnings.append(f"{paths[name]} names {path}, but the home is {me.home} here, not {home}: edit the file if that path is wrong.")
         if is_other_host and _names_host(texts[name], old.host):
             warnings.append(f"{paths[name]} names the host {host}, and this is {me.host}: edit the file if that is wrong.")
     if len(warnings) > MAX_FOREIGN:
@@ -86,7 +84,7 @@ def _lines(text: str) -> Iterable[str]:
 
 
 def _paths_in(text: str, home: str) -> list[str]:
-    """Return the paths in a text that begin with a home directory, each once. What may follow a path in a URL or a command is not shown."""
+    """Return the paths in a text that begin with a home directory, each once, without what follows it in a URL or a command, because that may be a secret."""
     pattern = re.compile(rf"(?<![\w./~-]){re.escape(home)}(?:/[^\s\"'`,;:()\[\]{{}}?#&=]*)?(?![\w.-])")
     return list(dict.fromkeys(match[0] for line in _lines(text) for match in pattern.finditer(line)))
 

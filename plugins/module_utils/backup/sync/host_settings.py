@@ -4,7 +4,8 @@
 
 """The host's settings in a run: compare them, refuse lost ones, and back them up. See ``backup/settings``.
 
-They are part of each run, whatever units it names, and can be named alone, but are not a unit: their failure is reported like that of a unit, and stops no unit.
+They are part of each run, whatever units it names, and can be named alone. They are not a unit: their failure is reported like that of
+a unit, and stops no unit.
 """
 
 from __future__ import annotations

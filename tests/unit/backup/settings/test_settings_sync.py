@@ -283,7 +283,7 @@ def test_times_of_backups_are_no_difference(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", ['last_synced = "x"', 'my_last_sync = "x"', 'my-last_sync = "x"', "# last_sync", 'name = "last_sync"', "'last_sync\" = \"x\""]
+    "other", ['last_synced = "x"', 'my_last_sync = "x"', 'my-last_sync = "x"', "# last_sync", 'name = "last_sync"', '\'last_sync" = "x"']
 )
 def test_other_keys_are_differences(other: str) -> None:
     """Only that key does not count."""
