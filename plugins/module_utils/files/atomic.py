@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -51,51 +53,108 @@ def write_atomic(path: str, text: str, owner: Owner) -> None:
     write_atomic_bytes(path, text.encode(), owner)
 
 
-def write_atomic_bytes(path: str, data: bytes, owner: Owner, *, mtime_ns: int | None = None, mode: int | None = None) -> None:
+def write_atomic_bytes(
+    path: str, data: bytes, owner: Owner, *, mtime_ns: int | None = None, mode: int | None = None, directory_fd: int | None = None
+) -> None:
     """Do the same as :func:`write_atomic` with bytes.
 
     :param mtime_ns: modification time of the file; None for now.
     :param mode: permissions of the file, also of an existing one; None to keep those of an existing one.
+    :param directory_fd: of the open directory that the file is in, which is then not looked up again; ``path`` is for messages.
     :raises RepomanError: as :func:`write_atomic`.
     """
-    outcome = "it was not changed"
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.new")
+    with _open_parent(path, directory_fd) as parent_fd:
+        stage_bytes(path, data, owner, mtime_ns=mtime_ns, mode=mode, directory_fd=parent_fd)
+        commit_staged(path, directory_fd=parent_fd)
+
+
+def staged_name(name: str) -> str:
+    """Return the name of the temporary file that will replace a file."""
+    return f".{name}.new"
+
+
+def stage_bytes(
+    path: str, data: bytes, owner: Owner, *, mtime_ns: int | None = None, mode: int | None = None, directory_fd: int | None = None
+) -> None:
+    """Write the new content of a file next to it, under :func:`staged_name`; :func:`commit_staged` needs no more space.
+
+    The parameters are those of :func:`write_atomic_bytes`. If it fails, no temporary file is left.
+
+    :raises RepomanError: it cannot be written; the file is unchanged.
+    """
+    name = os.path.basename(path)
+    staged = staged_name(name)
     try:
-        temporary.unlink(missing_ok=True)
-        try:
-            with open(temporary, "xb", opener=_private) as file:
-                _copy_owner_and_mode(file.fileno(), target, owner)
-                if mode is not None:
-                    os.fchmod(file.fileno(), mode)
-                file.write(data)
-                file.flush()
-                if mtime_ns is not None:
-                    os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-                os.fsync(file.fileno())
-            os.rename(temporary, target)
-            outcome = "it has its new content, which a power failure may undo"
-        finally:
-            temporary.unlink(missing_ok=True)
-        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with _open_parent(path, directory_fd) as parent_fd:
+            with suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=parent_fd)
+            try:
+                with open(staged, "xb", opener=lambda name, flags: os.open(name, flags, 0o600, dir_fd=parent_fd)) as file:
+                    _copy_owner_and_mode(file.fileno(), name, owner, parent_fd)
+                    if mode is not None:
+                        os.fchmod(file.fileno(), mode)
+                    file.write(data)
+                    file.flush()
+                    if mtime_ns is not None:
+                        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+                    os.fsync(file.fileno())
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(staged, dir_fd=parent_fd)
+                raise
     except OSError as error:
-        raise RepomanError(f"cannot write {path}: {error.strerror}; {outcome}.", f"df -h {shell_word(str(target.parent))}") from error
+        raise _cannot_write(path, error, "it was not changed") from error
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def commit_staged(path: str, *, directory_fd: int | None = None) -> None:
+    """Replace a file by its staged content.
+
+    :param directory_fd: as for :func:`write_atomic_bytes`.
+    :raises RepomanError: it cannot be replaced; the message says whether the old file is unchanged.
+    """
+    outcome = "it was not changed"
+    name = os.path.basename(path)
+    try:
+        with _open_parent(path, directory_fd) as parent_fd:
+            try:
+                os.rename(staged_name(name), name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(staged_name(name), dir_fd=parent_fd)
+                raise
+            outcome = "it has its new content, which a power failure may undo"
+            os.fsync(parent_fd)
+    except OSError as error:
+        raise _cannot_write(path, error, outcome) from error
 
 
-def _copy_owner_and_mode(handle: int, old: Path, owner: Owner) -> None:
-    """Give an open file the mode and owner of the file ``old``; if that does not exist, only the owner ``owner``."""
+def _cannot_write(path: str, error: OSError, outcome: str) -> RepomanError:
+    return RepomanError(f"cannot write {path}: {error.strerror}; {outcome}.", f"df -h {shell_word(os.path.dirname(path) or '.')}")
+
+
+@contextmanager
+def _open_parent(path: str, directory_fd: int | None) -> Iterator[int]:
+    """Yield a descriptor of the directory that a file is in."""
+    if directory_fd is not None:
+        yield directory_fd
+        return
+    try:
+        parent_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot_write(path, error, "it was not changed") from error
+    try:
+        yield parent_fd
+    finally:
+        os.close(parent_fd)
+
+
+def _copy_owner_and_mode(handle: int, name: str, owner: Owner, parent_fd: int) -> None:
+    """Give an open file the mode and owner of the file that it replaces; if that does not exist, or is a link, only the owner ``owner``."""
     uid, gid = owner.uid, owner.gid
-    if old.exists():
-        status = old.stat()
-        uid, gid = status.st_uid, status.st_gid
-        os.fchmod(handle, stat.S_IMODE(status.st_mode))
+    with suppress(FileNotFoundError):
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode):
+            uid, gid = status.st_uid, status.st_gid
+            os.fchmod(handle, stat.S_IMODE(status.st_mode))
     if os.geteuid() == 0:
         os.fchown(handle, uid, gid)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Open directories beneath an open one without following a symbolic link anywhere in the path."""
+"""Open directories, and read small files, beneath an open directory without following a symbolic link anywhere in the path."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import ctypes
 import errno
 import os
 import struct
+
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import REACH
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_bytes_limited
 
 _OPENAT2 = 437
 """The number of the system call, on every architecture that Linux 5.6 and later run on except Alpha."""
@@ -56,3 +59,26 @@ def open_parts(top_fd: int, path: bytes, flags: int) -> int:
                 os.close(fd)
         fd = next_fd
     return fd
+
+
+def read_beneath(root: str, path: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a regular file, and its status, following no link from ``root`` on.
+
+    :param root: absolute path of a directory.
+    :param path: of the file, relative to it.
+    :raises OSError: as :func:`files.small_files.read_limited`; it names the whole path.
+    """
+    directory, _slash, name = path.rpartition("/")
+    try:
+        root_fd = os.open(root, REACH)
+        try:
+            directory_fd = open_beneath(root_fd, os.fsencode(directory), REACH)
+        finally:
+            os.close(root_fd)
+        try:
+            return read_bytes_limited(name, limit, directory_fd=directory_fd)
+        finally:
+            os.close(directory_fd)
+    except OSError as error:
+        error.filename = os.path.join(root, path)
+        raise

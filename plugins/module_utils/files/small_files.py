@@ -29,16 +29,17 @@ def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
 
 
 def read_bytes_limited(
-    path: str | os.PathLike[str], limit: int, *, waits: bool = False, follow: bool = False
+    path: str | os.PathLike[str], limit: int, *, waits: bool = False, follow: bool = False, directory_fd: int | None = None
 ) -> tuple[bytes, os.stat_result]:
     """Return the bytes of a regular file, and its status; the limit holds while reading.
 
     :param waits: as for :func:`read_limited`.
     :param follow: follow a link at ``path``, to a regular file.
+    :param directory_fd: of an open directory that ``path`` is relative to.
     :raises OSError: as :func:`read_limited`.
     """
     links = 0 if follow else os.O_NOFOLLOW
-    file = os.open(path, os.O_RDONLY | links | (0 if waits else os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY)
+    file = os.open(path, os.O_RDONLY | links | (0 if waits else os.O_NONBLOCK) | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory_fd)
     try:
         status = os.fstat(file)
         if not waits and not stat.S_ISREG(status.st_mode):

@@ -10,6 +10,7 @@ restore of repositories that follows uses it, in check mode, too.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
@@ -19,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext, load_context
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.items import Item
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.layers import merge_layers, versions_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.options import parse_time
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.files import (
     FILE_BYTES,
     REGISTRY,
+    SUFFIXES,
     Places,
     SettingsFile,
     is_setting,
@@ -41,8 +42,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core import progre
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError, UsageError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import first_of, plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import read_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
-from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_bytes_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
@@ -123,33 +124,76 @@ class _SettingsBackup:
     def __init__(self, target: Target, from_version: str | None) -> None:
         self.from_version = from_version or ""
         items = merge_layers(versions_of(target, SETTINGS, from_version), top_level_files=False)
-        files = {os.fsdecode(path): item for path, item in items.items() if not item.is_directory}
-        self._items = {name: item for name, item in files.items() if is_setting(name)}
-        if not self._items:
-            when = f" of before {from_version}" if from_version else ""
-            raise NotFoundError(
-                f"the backup in {target.root} has no settings{when}; nothing was restored.",
-                repoman_command("sync", [], ("--list-versions", SETTINGS)) + "   # shows the versions that it has",
-            )
-        self.files = {name: self._read(item, FILE_BYTES) for name, item in self._items.items()}
-        self.owner: Owner | None = None
-        if OWNER in files:
-            text = self._read(files[OWNER], MAX_OWNER_BYTES).data.decode(errors="replace")
-            self.owner = parse_owner(text, Path(self.path(OWNER, files[OWNER])))
+        self._items = {os.fsdecode(path): item for path, item in items.items()}
+        self.files: dict[str, SettingsFile] = {}
+        self.notes: list[str] = []
+        self._read_settings(target)
+        self.owner = self._read_owner()
 
-    def path(self, name: str, item: Item | None = None) -> str:
+    def _read_settings(self, target: Target) -> None:
+        """Read the files. What cannot be read is left out, with a note, so that it does not keep the others from coming back."""
+        names = [name for name, item in self._items.items() if is_setting(name) or (name in SUFFIXES and not item.is_directory)]
+        errors: list[OSError] = []
+        for name in names:
+            try:
+                self.files[name] = self._read(name, FILE_BYTES)
+            except OSError as error:
+                errors.append(error)
+                self.notes.append(f"{self._shown(name)} in the backup cannot be read, and was left out: {error.strerror}.")
+        if self.files:
+            return
+        if errors:
+            path = self.path(names[0])
+            raise RepomanError(
+                f"{self._shown(names[0])} in the backup cannot be read: {errors[0].strerror}; nothing was restored.",
+                f"ls -l {shell_word(path)}",
+            ) from errors[0]
+        when = f" of before {self.from_version}" if self.from_version else ""
+        raise NotFoundError(
+            f"the backup in {target.root} has no settings{when}; nothing was restored.",
+            repoman_command("sync", [], ("--list-versions", SETTINGS)) + "   # shows the versions that it has",
+        )
+
+    def _read_owner(self) -> Owner | None:
+        """Return whose settings they are; None, with a note, if that cannot be read.
+
+        :raises ConflictError: they have a format that this version does not know.
+        """
+        if OWNER not in self._items:
+            return None
+        try:
+            reason = "it is damaged"
+            owner = parse_owner(self._read(OWNER, MAX_OWNER_BYTES).data.decode(errors="replace"), Path(self.path(OWNER)))
+        except OSError as error:
+            owner, reason = None, error.strerror or str(error)
+        if owner is None:
+            self.notes.append(
+                f"{self._shown(OWNER)} cannot be read: {reason}. Values of another home or host in the settings were not looked for."
+            )
+        return owner
+
+    def has(self, name: str) -> bool:
+        """Return whether the backup has something of that name, also if it cannot be read."""
+        return name in self._items
+
+    def path(self, name: str) -> str:
         """Return the path of a file in the backup."""
-        item = item or self._items[name]
+        item = self._items[name]
         return os.fsdecode(os.path.join(item.layer.root, item.path))
 
-    def _read(self, item: Item, limit: int) -> SettingsFile:
-        path = os.path.join(item.layer.root, item.path)
-        try:
-            data, status = read_bytes_limited(os.fsdecode(path), limit)
-        except OSError as error:
-            raise RepomanError(
-                f"{escape_path(path)} in the backup cannot be read: {error.strerror}; nothing was restored.", f"ls -l {shell_word(path)}"
-            ) from error
+    def _shown(self, name: str) -> str:
+        return escape_path(os.fsencode(self.path(name)))
+
+    def _read(self, name: str, limit: int) -> SettingsFile:
+        """Return a file, following no link.
+
+        :raises OSError: it cannot be read, is not a regular file, or is larger than ``limit`` bytes.
+        """
+        item = self._items[name]
+        if item.is_directory or name in SUFFIXES:
+            code = errno.EISDIR if item.is_directory else errno.ENOTDIR
+            raise OSError(code, os.strerror(code), self.path(name))
+        data, status = read_beneath(os.fsdecode(item.layer.root), name, limit)
         return SettingsFile(data, status.st_mtime_ns)
 
 
@@ -203,7 +247,8 @@ class _Restore:
             ),
         }
         text = changed[REGISTRY].new.data.decode() if REGISTRY in changed else self.registry.text
-        return RestoredSettings(result, self._notes(set(changed)) if plan.changed else [], text)
+        notes = self._notes(set(changed)) if plan.changed else []
+        return RestoredSettings(result, [*self.backup.notes, *notes], text)
 
     def _saved_directory(self) -> str:
         """Return an unused directory next to the registry."""
@@ -216,7 +261,7 @@ class _Restore:
     def _notes(self, changed: set[str]) -> list[str]:
         """Return warnings about what stays, and what is about another host."""
         notes = list(self._registry_notes) if REGISTRY in changed else []
-        only_here = [name for name in read_settings(self.places).files if name not in self.files]
+        only_here = [name for name in read_settings(self.places).files if name not in self.files and not self.backup.has(name)]
         if only_here:
             names = first_of([escape_path(os.fsencode(name)) for name in only_here], MAX_NAMED)
             notes.append(f"{names} {'is' if len(only_here) == 1 else 'are'} not in the backup, and stay{'s' * (len(only_here) == 1)} here.")

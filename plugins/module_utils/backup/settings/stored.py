@@ -14,11 +14,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,11 +31,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.fi
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_bytes_limited, read_limited
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath, read_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, REACH
 
 FORMAT = 1
 OWNER = "owner.json"
 MAX_OWNER_BYTES = 16 << 20
+NOT_DIRECTORY = (errno.ENOTDIR, errno.ELOOP)
+"""Errors of opening a link, or something else that is not a directory, as a directory."""
 
 
 @dataclass(frozen=True)
@@ -88,55 +91,96 @@ def parse_owner(text: str, path: Path) -> Owner | None:
 
 
 class StoredSettings:
-    """The settings on a target."""
+    """The settings on a target. Links in it are never followed, and what is not a regular file of a possible size is not a setting."""
 
     def __init__(self, target: Target) -> None:
         self.directory = target.mirror(SETTINGS)
 
     def owner(self) -> Owner | None:
-        """Return whose settings they are; None if there are none, or a killed run left them without an owner.
+        """Return whose settings they are; None if there are none, or nothing that can be read says whose they are.
 
         :raises ConflictError: they have a format that this version does not know.
-        :raises OSError: the target cannot be read.
         """
-        path = self.directory / OWNER
         try:
-            return parse_owner(read_limited(path, MAX_OWNER_BYTES), path)
-        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+            text = read_beneath(str(self.directory), OWNER, MAX_OWNER_BYTES)[0].decode()
+        except (OSError, UnicodeDecodeError):
             return None
+        return parse_owner(text, self.directory / OWNER)
 
     def names(self) -> list[str]:
-        """Return the relative names of the files, sorted.
+        """Return the relative names of the files that are settings, sorted.
 
         :raises OSError: a directory cannot be read.
         """
-        names = [REGISTRY] if os.path.lexists(self.directory / REGISTRY) else []
+        return [name for name in self._entries() if self.is_sound(name)]
+
+    def _entries(self) -> list[str]:
+        """Return the relative names of everything that has the name of a setting, sorted."""
+        entries = [REGISTRY] if REGISTRY in self.list_directory("") else []
         for directory in SUFFIXES:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                names += [name for file in os.listdir(self.directory / directory) if is_setting(name := f"{directory}/{file}")]
-        return sorted(names)
+            entries += [name for file in self.list_directory(directory) if is_setting(name := f"{directory}/{file}")]
+        return sorted(entries)
+
+    def list_directory(self, name: str) -> list[str]:
+        """Return the names in one of the directories, empty for that of all settings; none if it is not a directory.
+
+        :raises OSError: it cannot be read.
+        """
+        try:
+            root_fd = os.open(self.directory, LIST)
+            try:
+                fd = os.open(name or ".", LIST, dir_fd=root_fd)
+            finally:
+                os.close(root_fd)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, *NOT_DIRECTORY):
+                return []
+            error.filename = str(self.directory / name)
+            raise
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
 
     def read(self, name: str) -> tuple[bytes, int]:
         """Return content and modification time of a file.
 
-        :raises OSError: it cannot be read, or is not a regular file.
+        :raises OSError: it cannot be read, is not a regular file, or is too large.
         """
-        data, status = read_bytes_limited(self.directory / name, FILE_BYTES)
+        data, status = read_beneath(str(self.directory), name, FILE_BYTES)
         return data, status.st_mtime_ns
 
-    def is_file(self, name: str) -> bool:
-        """Return whether a name is that of a regular file."""
-        return stat.S_ISREG(os.lstat(self.directory / name).st_mode)
+    def is_sound(self, name: str) -> bool:
+        """Return whether a name is that of a regular file of a possible size."""
+        directory, _slash, file_name = name.rpartition("/")
+        try:
+            root_fd = os.open(self.directory, REACH)
+            try:
+                fd = open_beneath(root_fd, os.fsencode(directory), REACH)
+            finally:
+                os.close(root_fd)
+            try:
+                status = os.stat(file_name, dir_fd=fd, follow_symlinks=False)
+            finally:
+                os.close(fd)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size <= FILE_BYTES
 
     def digests(self) -> dict[str, str]:
-        """Return the digests of the files themselves, by relative name; empty for what is not a regular file.
+        """Return the digests of the files themselves, by relative name; empty for what is not a setting but has the name of one.
 
         :raises OSError: one cannot be read.
         """
-        return {name: digest(name, self.read(name)[0]) if self.is_file(name) else "" for name in self.names()}
+        return {name: self.digest(name) for name in self._entries()}
 
-    def leftovers(self) -> Iterator[Path]:
-        """Yield the temporary files of killed runs."""
-        for directory in (self.directory, *(self.directory / name for name in SUFFIXES)):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                yield from (directory / name for name in os.listdir(directory) if name.startswith(".") and name.endswith(".new"))
+    def digest(self, name: str) -> str:
+        """Return the digest of a file; empty for what is not a setting.
+
+        :raises OSError: it cannot be read.
+        """
+        return digest(name, self.read(name)[0]) if self.is_sound(name) else ""
+
+    def other_digests(self, names: Collection[str]) -> dict[str, str]:
+        """Return the digests of the files that have none of some names; see :meth:`digests`."""
+        return {name: self.digest(name) for name in self._entries() if name not in names}
