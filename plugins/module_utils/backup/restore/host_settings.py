@@ -236,7 +236,7 @@ class _Restore:
         changed = {each.name: each for each in restore.replacements}
         if plan.changed and not check:
             report(f"restoring the settings: {plural(len(changed))}")
-            plan.apply()
+            restore.apply()
         size = sum(len(each.new.data) for each in restore.replacements)
         result = {
             "changed": plan.changed,

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.files import (
     REGISTRY,
@@ -19,10 +21,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.settings.fi
     read_file,
     without_last_sync,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import remove_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic_bytes
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import (
+    commit_staged,
+    ensure_private_directory,
+    stage_bytes,
+    staged_name,
+    write_atomic_bytes,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
@@ -64,6 +73,9 @@ class RestorePlan:
 
     def __init__(self, places: Places, files: Mapping[str, SettingsFile], saved: str, account: Account) -> None:
         self.places, self.saved, self.account = places, saved, account
+        self._real_paths: list[str] = []
+        self._created: list[str] = []
+        self._undo_failed = False
         # The registry comes last: a project that it names already may be made by another run, without its override.
         ordered = sorted(files, key=lambda name: (name == REGISTRY, name))
         self.replacements = [each for name in ordered if (each := self._compare(name, files[name])) is not None]
@@ -75,6 +87,7 @@ class RestorePlan:
         try:
             check_answers(path)
             real_path = os.path.realpath(path)
+            self._real_paths.append(real_path)
             with suppress(FileNotFoundError):
                 old = read_file(real_path)
         except OSError as error:
@@ -92,32 +105,94 @@ class RestorePlan:
         return any(each.old is not None for each in self.replacements)
 
     def plan(self) -> Plan:
-        """Return the steps. If one fails, the others are undone."""
+        """Return the steps, one for each file. :meth:`apply` applies them."""
         return Plan([self._step(each) for each in self.replacements])
 
+    def apply(self) -> None:
+        """Apply the steps. If one fails, the others are undone.
+
+        Everything that needs space is written first, so that a full disk is noticed while all files are as they were. After that, files
+        are only renamed, and so is what an undo brings back.
+
+        :raises RepomanError: a file cannot be written; all files are as they were.
+        """
+        Plan([Step("write the new files", self._stage, undo=self._discard), *self.plan().steps]).apply()
+        for path in self._real_paths:
+            with suppress(OSError):
+                os.unlink(_undo_path(path))
+
+    def _stage(self) -> None:
+        for path in self._real_paths:  # what a killed run left
+            self._unlink(_undo_path(path))
+        for each in self.replacements:
+            if each.old is not None:
+                ensure_private_directory(os.path.dirname(each.saved), self.account)
+                write_atomic_bytes(each.saved, each.old.data, self.account, mtime_ns=each.old.mtime_ns or None)
+        for each in self.replacements:
+            directory = os.path.dirname(each.real_path)
+            if not os.path.isdir(directory):
+                self._created.append(directory)
+                ensure_private_directory(directory, self.account)
+            stage_bytes(each.real_path, each.new.data, self.account, mtime_ns=each.new.mtime_ns or None)
+            if each.old is not None:
+                self._keep_for_undo(each.real_path, each.old)
+
+    def _keep_for_undo(self, path: str, old: SettingsFile) -> None:
+        """Give a file a second name next to it; the saved copy may be on another file system, and has no special mode or owner."""
+        try:
+            os.link(path, _undo_path(path), follow_symlinks=False)
+        except OSError:  # a file system without hard links, or a file of another user
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            write_atomic_bytes(_undo_path(path), old.data, self.account, mtime_ns=old.mtime_ns, mode=mode)
+
+    def _discard(self) -> None:
+        """Remove everything that was written, after the files are as they were; if one is not, the copies stay."""
+        for each in self.replacements:
+            self._unlink(os.path.join(os.path.dirname(each.real_path), staged_name(os.path.basename(each.real_path))))
+        if self._undo_failed:
+            return
+        for path in self._real_paths:
+            self._unlink(_undo_path(path))
+        if os.path.lexists(self.saved):
+            remove_directory(Path(self.saved))
+        for directory in reversed(self._created):
+            with suppress(OSError):
+                os.rmdir(directory)
+
+    @staticmethod
+    def _unlink(path: str) -> None:
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise RepomanError.from_os_error(error) from error
+
     def _step(self, replacement: Replacement) -> Step:
-        def apply() -> None:
-            if replacement.old is not None:
-                self._write(replacement.saved, replacement.old)
-            self._write(replacement.real_path, replacement.new)
+        path = replacement.real_path
 
         def undo() -> None:
-            if replacement.old is not None:
-                self._write(replacement.real_path, replacement.old)
-            else:
-                with suppress(FileNotFoundError):
-                    os.unlink(replacement.real_path)
+            try:
+                if replacement.old is not None:
+                    os.rename(_undo_path(path), path)
+                else:
+                    with suppress(FileNotFoundError):
+                        os.unlink(path)
+            except OSError:
+                self._undo_failed = True
+                raise
 
-        return Step(replacement.description, apply, undo=undo)
-
-    def _write(self, path: str, file: SettingsFile) -> None:
-        ensure_private_directory(os.path.dirname(path), self.account)
-        write_atomic_bytes(path, file.data, self.account, mtime_ns=file.mtime_ns or None)
+        return Step(replacement.description, lambda: commit_staged(path), undo=undo)
 
     def diff(self) -> list[dict[str, str]]:
         """Return the paths of the files that change, in the form that Ansible shows; never their content."""
         lines = [f"{'+' if each.old is None else '~'} {escape_path(os.fsencode(each.path))}\n" for each in self.replacements]
         return [{"prepared": "".join(lines)}] if lines else []
+
+
+def _undo_path(path: str) -> str:
+    """Return the path of the second name that a file has until all files are replaced."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.repoman-old")
 
 
 def _content(name: str, file: SettingsFile) -> bytes:

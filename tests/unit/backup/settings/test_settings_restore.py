@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
-from backup_fixture import seen, without_times
+from backup_fixture import seen, tmpfs, without_times
 from settings_home import NOBODY, OVERRIDE, SECRET, SettingsHome, home_of_nobody
 
 FRESH = """\
@@ -374,28 +375,90 @@ def test_the_backup_of_another_host_is_restored_with_a_warning(world: SettingsHo
 # ---- faults --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failure_undoes_all(world: SettingsHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the last file cannot be written, the others are as they were."""
+def modes(world: SettingsHome) -> dict[str, tuple[int, int]]:
+    """Return mode and modification time of each file at the places of the settings, including hidden ones and what was saved."""
+    paths = [*world.overrides.rglob("*"), *world.templates.rglob("*"), *world.registry.parent.glob("before-*"), world.registry]
+    return {str(path): (path.stat().st_mode, path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.mark.parametrize("function", ["write_atomic_bytes", "stage_bytes", "commit_staged"])
+@pytest.mark.parametrize("can_link", [True, False])
+def test_a_failure_undoes_all(world: SettingsHome, monkeypatch: pytest.MonkeyPatch, function: str, can_link: bool) -> None:
+    """If the registry, the last one, cannot be saved, written or replaced, all are as they were, also without hard links."""
     reinstall(world)
     (world.root / "repos.d").mkdir()
     (world.overrides / "isurus.toml").write_text("# mine\n")
-    before = world.here()
-    real = restore_plan.write_atomic_bytes
-    failed: list[str] = []
+    (world.overrides / "isurus.toml").chmod(0o640)
+    world.templates.mkdir()
+    before = world.here(), modes(world)
+    real = getattr(restore_plan, function)
 
     def fail(path: str, *args: Any, **more: Any) -> None:
-        if path == str(world.registry) and not failed:
-            failed.append(path)
+        if os.path.basename(path) == "repoman.toml":
             raise RepomanError("disk full")
         real(path, *args, **more)
 
-    monkeypatch.setattr(restore_plan, "write_atomic_bytes", fail)
+    def refuse(*_args: Any, **_more: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(restore_plan, function, fail)
+    if not can_link:
+        monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(RepomanError, match="disk full"):
         world.restore_settings()
-    assert world.here() == before
+    assert (world.here(), modes(world)) == before
 
 
-@pytest.mark.parametrize("moment", range(6))
+def test_copies_stay_if_an_undo_fails(world: SettingsHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be put back is in the directory of the saved files, and the error says so."""
+    (world.overrides / "isurus.toml").write_text("# mine\n")
+    world.registry.write_text(world.registry.read_text() + "# mine\n")
+    registry, real = world.registry.read_text(), restore_plan.commit_staged
+
+    def fail(path: str) -> None:
+        if path == str(world.registry):
+            (world.overrides / ".isurus.toml.repoman-old").unlink()
+            raise RepomanError("disk full")
+        real(path)
+
+    monkeypatch.setattr(restore_plan, "commit_staged", fail)
+    with pytest.raises(RepomanError, match="disk full") as caught:
+        world.restore_settings()
+    assert "could not undo" in caught.value.hints[0] and world.registry.read_text() == registry
+    assert saved(world) == {"repos.d/isurus.toml": "# mine\n", "repoman.toml": registry}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount")
+def test_a_full_disk_leaves_all_as_it_was(world: SettingsHome, tmp_path: Path) -> None:
+    """Neither the new files nor the old ones fit a second time; the next restore, with space, needs no help."""
+    line = "a" * 299_000
+    for number in range(3):
+        (world.overrides / f"o{number}.toml").write_text(f"#backup{line}\n")
+    world.sync()
+    small = tmp_path / "small"
+    small.mkdir()
+    with tmpfs(small, "size=2m"):
+        world.registry = shutil.copy(world.registry, small / "repoman.toml")
+        world.overrides = small / "repos.d"
+        world.overrides.mkdir()
+        for number in range(3):
+            (world.overrides / f"o{number}.toml").write_text(f"#here{line}\n")
+        (world.templates / "llm.yml").write_text("# mine\n")
+        for free in (200_000, 500_000, 1_000_000):
+            status = os.statvfs(small)
+            (small / "fill").write_bytes(b"x" * (status.f_bavail * status.f_frsize - free))
+            before = world.here(), modes(world)
+            with pytest.raises(RepomanError, match="No space left"):
+                world.restore_settings()
+            assert (world.here(), modes(world)) == before
+            (small / "fill").unlink()
+        with tmpfs(small / "repos.d", "size=2m"):
+            world.restore_settings()
+            assert all((world.overrides / f"o{number}.toml").read_text() == f"#backup{line}\n" for number in range(3))
+            assert not list(small.rglob(".o*"))
+
+
+@pytest.mark.parametrize("moment", range(10))
 def test_killed_in_between_the_next_run_finishes(world: SettingsHome, monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
     """Each file is old or new, what was replaced is saved, and the next restore does the rest."""
     expected = world.here()
@@ -403,16 +466,20 @@ def test_killed_in_between_the_next_run_finishes(world: SettingsHome, monkeypatc
     (world.root / "repos.d").mkdir()
     (world.overrides / "isurus.toml").write_text("# mine\n")
     before = world.here()
-    real, count = restore_plan.write_atomic_bytes, [0]
+    count = [0]
 
-    def stop(path: str, *args: Any, **more: Any) -> None:
-        if count[0] == moment:
-            os._exit(1)
-        count[0] += 1
-        real(path, *args, **more)
+    def stopping(real: Callable[..., None]) -> Callable[..., None]:
+        def stop(path: str, *args: Any, **more: Any) -> None:
+            if count[0] == moment:
+                os._exit(1)
+            count[0] += 1
+            real(path, *args, **more)
+
+        return stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(restore_plan, "write_atomic_bytes", stop)
+        for name in ("write_atomic_bytes", "stage_bytes", "commit_staged"):
+            patch.setattr(restore_plan, name, stopping(getattr(restore_plan, name)))
         with pytest.raises(RepomanError, match="was killed"):
             world.restore_settings()
     for name, text in world.here().items():
@@ -423,6 +490,7 @@ def test_killed_in_between_the_next_run_finishes(world: SettingsHome, monkeypatc
     }
     assert list(store.load(str(world.registry)).projects) == ["isurus", "lamna"]
     assert saved(world) == before
+    assert not [path for path in world.root.rglob(".*") if path.name.endswith((".new", ".repoman-old"))]
     assert not world.restore_settings()["changed"]
 
 
