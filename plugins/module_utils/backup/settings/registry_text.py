@@ -84,7 +84,10 @@ def _lines(text: str) -> Iterable[str]:
 
 
 def _paths_in(text: str, home: str) -> list[str]:
-    """Return the paths in a text that begin with a home directory, each once, without what follows it in a URL or a command, because that may be a secret."""
+    """Return the paths in a text that begin with a home directory, each once.
+
+    What follows a path in a URL or a command is not part of it, because it may be a secret.
+    """
     pattern = re.compile(rf"(?<![\w./~-]){re.escape(home)}(?:/[^\s\"'`,;:()\[\]{{}}?#&=]*)?(?![\w.-])")
     return list(dict.fromkeys(match[0] for line in _lines(text) for match in pattern.finditer(line)))
 
