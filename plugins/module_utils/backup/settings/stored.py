@@ -97,7 +97,7 @@ class StoredSettings:
         self.directory = target.mirror(SETTINGS)
 
     def owner(self) -> Owner | None:
-        """Return whose settings they are; None if there are none, or nothing that can be read says whose they are.
+        """Return whose settings they are; None if there are none, or ``owner.json`` is damaged or unreadable.
 
         :raises ConflictError: they have a format that this version does not know.
         """

@@ -4,8 +4,8 @@
 
 """Write the settings of this host to the target. Replaced and removed files are copied to the history first.
 
-Everything is written and removed through open directories, so that a link in the backup cannot redirect it. What is not a directory or a
-setting, but has the name of one, gives way: a file or directory moves to the history, a link or a pipe is removed.
+Everything is written and removed through open directories, so that a link in the backup cannot redirect it. Anything of the
+wrong type gives way: a file or directory moves to the history, a link or a pipe is removed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class SettingsWriter:
             self._give_way(directory_fd, entry, name.removesuffix(entry) + entry[1:])
 
     def _keep(self, name: str) -> None:
-        """Copy a stored file to the history; a rename would leave a moment without the file. What is not a setting gives way."""
+        """Copy a stored file to the history; a rename would leave a moment without the file. Anything but a regular file gives way."""
         try:
             data, mtime_ns = self.stored.read(name)
         except (FileNotFoundError, NotADirectoryError):

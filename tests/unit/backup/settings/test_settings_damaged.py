@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings in a backup that somebody or something damaged: links never lead out of it, and one odd file blocks nothing else."""
+"""Damaged settings in a backup: links never lead out of it, and one odd file blocks nothing else."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_newer_owner_is_refused(world: SettingsHome) -> None:
 @pytest.mark.parametrize("make", ODD)
 @pytest.mark.parametrize("name", ["repoman.toml", "repos.d/isurus.toml"])
 def test_an_odd_file_is_left_out_of_a_restore_and_replaced_by_a_run(world: SettingsHome, make: Callable[[Path], None], name: str) -> None:
-    """Good files come back all the same; what had content is in the history then."""
+    """The other files are restored; a replaced file or directory is in the history."""
     path = world.stored / name
     path.unlink()
     make(path)
