@@ -111,24 +111,19 @@ def test_everything_comes_back(world: BackupHome) -> None:
     overrides.mkdir()
     (overrides / "isurus.toml").write_text("backup = true\n")
     world.project("isurus")
-    world.sync(init=True)
     registry = world.registry.read_text()
+    world.sync(init=True)
     before = shutil.copytree(world.repos, world.repos.parent / "before", symlinks=True)
     for directory in (world.repos, overrides, world.registry.parent / "state"):
         shutil.rmtree(directory, ignore_errors=True)
     world.registry.write_text(f'[repoman]\nschema = 3\n[defaults]\nbackup_root = "{world.backup}"\nrepos_root = "{world.repos}"\n')
-    assert world.restore(settings=True)["changed"] and world.registry.read_text() == without_sync_times(registry)
+    assert world.restore(settings=True)["changed"] and world.registry.read_text() == registry
     result = world.restore(all=True)
     assert {unit["action"] for unit in result["units"]} == {"restored"} and len(result["units"]) == UNITS + 1
-    assert differences(before, world.repos) == []
+    assert [line for line in differences(before, world.repos) if not line.endswith(" ./")] == []  # the directory itself is private
     assert git(world.repos / "isurus", "fsck", "--full") == ""
     assert not world.restore(all=True)["changed"]
     assert world.sync()["summary"]["bytes"] == 0
-
-
-def without_sync_times(registry: str) -> str:
-    """Return a registry as the run before its last one left it: times of backups are no reason to back it up again."""
-    return re.sub(r'(?m)^last_sync = ".*"', 'last_sync = ""', registry)
 
 
 def test_not_mounted(world: BackupHome) -> None:
