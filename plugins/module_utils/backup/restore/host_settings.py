@@ -151,7 +151,8 @@ class _SettingsBackup:
         when = f" of before {self.from_version}" if self.from_version else ""
         raise NotFoundError(
             f"the backup in {target.root} has no settings{when}; nothing was restored.",
-            repoman_command("sync", [], ("--list-versions", SETTINGS)) + "   # shows the versions that it has",
+            *([repoman_command("sync", [], ("--list-versions", SETTINGS)) + "   # shows the versions that it has"] if when else []),
+            "repoman restore --all   # the repositories without the settings",
         )
 
     def _read_owner(self) -> Owner | None:

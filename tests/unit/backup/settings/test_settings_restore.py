@@ -245,8 +245,9 @@ def test_without_a_registry_or_settings_nothing_is_restored(world: SettingsHome)
     world.registry.write_text(text)
     for path in sorted(world.stored.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    with pytest.raises(NotFoundError, match="has no settings"):
+    with pytest.raises(NotFoundError, match="has no settings") as missing:
         world.restore_settings()
+    assert missing.value.hints == ["repoman restore --all   # the repositories without the settings"]
 
 
 @pytest.mark.parametrize("option", [{"name": "isurus"}, {"to": "/x"}, {"paths": ["x"]}, {"objects": True}])
