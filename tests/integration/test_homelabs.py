@@ -95,6 +95,8 @@ def test_homelab_on_this_host(world: World, homelab: Homelab) -> None:
     assert_untouched(world)
     assert changes(run()) > 0
     assert_made(world, homelab)
+    if homelab.name == "tags":  # the project came after the backup, so the registry is backed up once more
+        assert changes(run()) == 1
     assert changes(run()) == 0
     assert changes(run("--check")) == 0
     assert_made(world, homelab)
