@@ -37,7 +37,8 @@ def test_a_start_leaves_the_times_of_a_repository(ready: World, image: str) -> N
     ready.incus("stop", "--project=repoman", "--force", "demo")
     ready.repoman("shell", "demo", "--", "true")
     assert times(repository) == before
-    assert "differ" not in ready.repoman("sync", "--verify").out
+    verified = ready.repoman("--json", "sync", "--verify", code=1).data  # the registry has the new project
+    assert {unit["action"] for unit in verified["units"]} == {"same"} and verified["settings"]["action"] == "differs"
 
 
 def test_a_start_that_cleans_up_leaves_them_too(ready: World) -> None:

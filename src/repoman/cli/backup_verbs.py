@@ -23,7 +23,7 @@ BACKUP_VERBS = (
             "repoman sync --list-versions isurus",
         ),
         arguments=(
-            names("projects, directories or '(settings)' (default: all)"),
+            names("projects or directories, or (settings) for the settings of the host (default: all)"),
             flag("--init", help="make an unmarked backup_root the target"),
             flag("--allow-local", help="with --init, accept a target on the same disk"),
             flag("--take-over", help="become the owner of another host's backup"),
