@@ -61,3 +61,15 @@ def test_interrupted(ready: World, proxy: RecordingProxy) -> None:
     ready.repoman("new", *names, "--image", "busybox")
     assert sorted(entries(ready)) == sorted(names) == sorted(ready.instances())
     assert not ready.repoman("--json", "new", *names).data["changed"]
+
+
+def test_a_failure_of_incus_stops_no_other(ready: World, proxy: RecordingProxy) -> None:
+    """What Incus refuses for one project is its error; it is rolled back, and the others are created."""
+    names = ["one", "two", "three"]
+    for name in names:
+        ready.git_repository(name)
+    proxy.on_request(lambda method, target: (400, "not in a test") if method == "PUT" and "/instances/two/state" in target else None)
+    failed = ready.repoman("new", *names, "--image", "busybox", code=1)
+    proxy.on_request(None)
+    assert "two" in failed.err and "not in a test" in failed.err and "3 projects: 2 created, 1 failed" in failed.out
+    assert sorted(entries(ready)) == sorted(ready.instances()) == ["one", "three"]

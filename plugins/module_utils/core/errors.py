@@ -35,6 +35,10 @@ class RepomanError(Exception):
         self.message = message
         self.hints = list(hints)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let an error reach another process, whatever the arguments of its class are."""
+        return _copy_of, (type(self), self.args, self.__dict__)
+
     @staticmethod
     def from_os_error(error: OSError) -> RepomanError:
         """Return an error that names the path of an ``OSError`` and its reason."""
@@ -68,6 +72,13 @@ class RepomanError(Exception):
     def as_check_mode_warning(self) -> str:
         """Return the text of a warning for check mode."""
         return f"{self.message.rstrip('.')}; that is no error in check mode, because an earlier task may create it"
+
+
+def _copy_of(error_type: type[RepomanError], args: tuple[Any, ...], state: dict[str, Any]) -> RepomanError:
+    """Return an error with these attributes."""
+    error = error_type.__new__(error_type, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(RepomanError):

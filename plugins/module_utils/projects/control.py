@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership
 
 OPERATION_TIMEOUT = 600.0
 """Seconds that an operation of Incus may take."""
+BUSY = "busy running"
+"""Part of the error that Incus reports for a request while it works on another one, which an interrupted run may have sent just before."""
+BUSY_SECONDS, BUSY_INTERVAL = 60.0, 0.02
 STOP_TIMEOUT = 30
 """Seconds that an instance may take to shut down."""
 
@@ -109,6 +113,24 @@ class InstanceControl:
         :raises ConflictError: it is not the user's own.
         :raises RepomanError: Incus rejects the deletion.
         """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._delete(stop_requested)
+                return
+            except incus.IncusError as error:
+                if BUSY not in error.reason or time.monotonic() > deadline:
+                    raise RepomanError(
+                        f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
+                        self.context.instance_command("config show", self.name),
+                    ) from error
+            time.sleep(BUSY_INTERVAL)
+
+    def _delete(self, stop_requested: bool) -> None:
+        """Delete the instance, if it exists; see :meth:`delete`.
+
+        :raises IncusError: Incus rejects a request.
+        """
         self.wait_for_operations()
         response = self.read_or_none()
         if response is None:
@@ -122,13 +144,7 @@ class InstanceControl:
                 self.stop()
         if is_protected(response.data) and unfinished:
             self.set_config({PROTECTION_KEY: "false"})
-        try:
-            self.client.wait_for_operation(self.client.delete(self.path()), OPERATION_TIMEOUT)
-        except incus.IncusError as error:
-            raise RepomanError(
-                f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
-                self.context.instance_command("config show", self.name),
-            ) from error
+        self.client.wait_for_operation(self.client.delete(self.path()), OPERATION_TIMEOUT)
 
     def wait_for_operations(self, cancel: bool = False) -> None:
         """Wait for pending operations on the instance, such as those of an interrupted run, whether they succeed or not.

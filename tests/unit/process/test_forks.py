@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Plan, Step, signals_as_exceptions
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import IncusError
 from ansible_collections.homelab.repoman.plugins.module_utils.process.forks import run_forked
 
 TIMEOUT = 60.0
@@ -61,6 +62,17 @@ def test_results_and_errors(processes: int) -> None:
     assert children() == before  # none is left
 
 
+def test_errors_of_every_class() -> None:
+    """An error arrives with its class and attributes, also if its class takes other arguments."""
+
+    def work(job: str) -> str:
+        raise IncusError(409, job, f"{job}.", "a hint", "another")
+
+    (error,) = results_of(work, ["busy"], 1).values()
+    assert type(error) is IncusError and (error.code, error.reason, error.message) == (409, "busy", "busy.")
+    assert error.hints == ["a hint", "another"] and str(error) == "busy."
+
+
 def test_as_many_at_once_as_asked_for(tmp_path: Path) -> None:
     """Two wait for each other; the third one starts when one of them has ended."""
 
@@ -76,8 +88,10 @@ def test_as_many_at_once_as_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted(tmp_path: Path, number: signal.Signals, request: pytest.FixtureRequest) -> None:
     """What has not ended is rolled back, what has not begun is not begun, and the finished result was reported."""
+    previous = signal.signal(number, signal.SIG_DFL)  # nohup would ignore it
+    request.addfinalizer(lambda: signal.signal(number, previous))
 
     def work(job: str) -> str:
         if job == "done":
@@ -103,6 +117,7 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
 
 SCRIPT = """
 import os, sys, time
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import IncusError
 from ansible_collections.homelab.repoman.plugins.module_utils.process.forks import run_forked
 
 def work(job):
