@@ -272,6 +272,8 @@ class SyncedUnit(Failure):
     files: int
     bytes: int
     kept_bytes: int
+    changed: NotRequired[int | None]
+    removed: NotRequired[int | None]
     sync_age: NotRequired[int]
     differences: NotRequired[list[str] | None]
     notes: NotRequired[list[str] | None]
