@@ -99,8 +99,8 @@ class _ForkedRun(Generic[J, R]):
 
     def collect(self) -> None:
         """Report the results of processes that have ended, or return after a while."""
-        for reader in wait(list(self.running), RELAY_SECONDS):
-            assert isinstance(reader, Connection)  # noqa: S101 - for the type checker
+        ready = wait(list(self.running), RELAY_SECONDS)
+        for reader in [reader for reader in self.running if reader in ready]:
             child, job = self.running[reader]
             try:
                 result = pickle.loads(reader.recv_bytes())  # noqa: S301 - from our own child

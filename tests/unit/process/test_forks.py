@@ -68,8 +68,8 @@ def test_errors_of_every_class() -> None:
     def work(job: str) -> str:
         raise IncusError(409, job, f"{job}.", "a hint", "another")
 
-    (error,) = results_of(work, ["busy"], 1).values()
-    assert type(error) is IncusError and (error.code, error.reason, error.message) == (409, "busy", "busy.")
+    error = results_of(work, ["busy"], 1)["busy"]
+    assert isinstance(error, IncusError) and (error.code, error.reason, error.message) == (409, "busy", "busy.")
     assert error.hints == ["a hint", "another"] and str(error) == "busy."
 
 
