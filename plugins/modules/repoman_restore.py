@@ -252,11 +252,12 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.run import run
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, TARGET_ARGS, main
 
 SPEC = {
     "argument_spec": COMMON_ARGS
     | PREDICTED_REGISTRY_ARGS
+    | TARGET_ARGS
     | {
         "name": {"type": "str"},
         "names": {"type": "list", "elements": "str"},
@@ -268,8 +269,6 @@ SPEC = {
         "objects": {"type": "bool", "default": False},
         "settings": {"type": "bool", "default": False},
         "jobs": {"type": "int", "default": 0},
-        "probe_timeout": {"type": "float", "default": 3.0},
-        "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
     },
 }
 

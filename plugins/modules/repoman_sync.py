@@ -363,11 +363,12 @@ exit_code:
 """
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.run import run
-from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main
+from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, TARGET_ARGS, main
 
 SPEC = {
     "argument_spec": COMMON_ARGS
     | PREDICTED_REGISTRY_ARGS
+    | TARGET_ARGS
     | {
         "names": {"type": "list", "elements": "str"},
         "init": {"type": "bool", "default": False},
@@ -384,8 +385,6 @@ SPEC = {
         "exclude": {"type": "list", "elements": "str"},
         "exclude_caches": {"type": "bool"},
         "follow_mounts": {"type": "bool"},
-        "probe_timeout": {"type": "float", "default": 3.0},
-        "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
     },
 }
 

@@ -64,16 +64,24 @@ def list_mirrors(target: Target, known: Container[str] = ()) -> list[str]:
 
     :param known: units with a record in this target, so that nothing has to be read to know that they are mirrors.
     """
-    return [name for name in list_directories(target) if name in known or not has_marker(target.mirror(name))]
+    return [name for name in list_directories(target) if not is_nested_target(target, name, known)]
+
+
+def is_nested_target(target: Target, name: str, known: Container[str]) -> bool:
+    """Return whether a directory in a target is a target itself. The mirror of a directory that holds a backup only looks like one.
+
+    :param known: units with a record in this target.
+    """
+    return name not in known and has_marker(target.mirror(name))
 
 
 def check_mirror(target: Target, unit: str) -> None:
-    """Check that the directory of a unit's mirror is not a target itself. The mirror of a directory that holds a backup looks like one.
+    """Check that the directory of a unit's mirror is not a target itself.
 
     :raises ConflictError: it is.
     """
     path = target.mirror(unit)
-    if has_marker(path) and unit not in read_records(target).units:
+    if has_marker(path) and is_nested_target(target, unit, read_records(target).units):  # without a marker, no record has to be read
         raise ConflictError(
             f"{path} is a backup itself, and not a mirror.", "to restore from it, make it [defaults].backup_root in the registry"
         )

@@ -66,6 +66,12 @@ PREDICTED_REGISTRY_ARGS: dict[str, dict[str, Any]] = PREDICT_ARGS | {
 }
 """The same for modules that read the registry."""
 
+TARGET_ARGS: dict[str, dict[str, Any]] = {
+    "probe_timeout": {"type": "float", "default": 3.0},
+    "idle_timeout": {"type": "float", "default": 60.0, "aliases": ["patience"]},
+}
+"""Options of modules that use the target of the backup."""
+
 
 Prediction = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns the result of a module in check mode, with ``predict``, if something is missing that an earlier task may create.

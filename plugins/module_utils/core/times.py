@@ -43,11 +43,17 @@ def iso_time(when: datetime | float | None = None) -> str:
 
 def seconds_since(time: str, now: datetime) -> int | None:
     """Return the age of a time of the registry; ``None`` if it is empty or cannot be read. A time in the future has the age 0."""
+    age = _age(time, now)
+    return None if age is None else max(0, int(age))
+
+
+def _age(time: str, now: datetime) -> float | None:
+    """Return the seconds since a time of the registry, negative if it is in the future; ``None`` if it is empty or cannot be read."""
     try:
         timestamp = datetime.fromisoformat(time)
     except ValueError:
         return None
-    return max(0, int((now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()))
+    return (now - (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc))).total_seconds()
 
 
 def parse_duration(text: str) -> int | None:
@@ -67,12 +73,8 @@ def parse_duration(text: str) -> int | None:
 
 def is_in_future(time: str, now: datetime) -> bool:
     """Return whether a time of the registry is later than the clock allows: the clock went back, or was ahead when the time was written."""
-    try:
-        timestamp = datetime.fromisoformat(time)
-    except ValueError:
-        return False
-    timestamp = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)
-    return (timestamp - now).total_seconds() > CLOCK_TOLERANCE
+    age = _age(time, now)
+    return age is not None and -age > CLOCK_TOLERANCE
 
 
 def sync_state(time: str, now: datetime, stale_after: int | None) -> SyncState:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
@@ -51,18 +51,7 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     lines = step_lines(result, mode)
     settings = [result["settings"]] if "settings" in result else []
     units = result["units"] or settings  # of a run that is only about the settings, they are the one line
-    rows = [
-        (
-            unit["name"],
-            _label(unit["action"], mode),
-            str(unit["files"]) if unit["files"] else "-",
-            format_bytes(unit["bytes"]) if unit["bytes"] else "-",
-            format_bytes(unit["kept_bytes"]) if unit["kept_bytes"] else "-",
-        )
-        for unit in units
-        if mode.shows_unchanged or len(units) == 1 or unit["action"] not in UNCHANGED
-    ]
-    lines += table(("NAME", "STATE", "FILES", "BYTES", "HISTORY"), rows) if rows else []
+    lines += _unit_table(units, mode, {"BYTES": "bytes", "HISTORY": "kept_bytes"})
     if not units:
         lines.append(Line("out", "there is nothing to back up"))
     code = 0
@@ -99,7 +88,6 @@ def summary_line(summary: Mapping[str, Any], mode: Mode, replaced: int = 0) -> s
 
     :param replaced: number of files that are changed or removed, and so move to the history.
     """
-    counts = [f"{summary[action]} {_label(action, mode)}" for action in ACTION_LABELS if summary.get(action)]
     totals = [plural(summary["files"])]
     if mode.check:
         totals += [f"{replaced} to the history"] if replaced else []
@@ -108,7 +96,7 @@ def summary_line(summary: Mapping[str, Any], mode: Mode, replaced: int = 0) -> s
     if "same" in summary or "differs" in summary:
         totals = []
     totals.append(f"{summary['seconds']:.1f} s")
-    return f"{', '.join(counts) or 'nothing'}; {', '.join(totals)}"
+    return f"{_counts(summary, mode) or 'nothing'}; {', '.join(totals)}"
 
 
 def render_versions(result: VersionsResult) -> Rendered:
@@ -143,27 +131,39 @@ def render_restored_units(result: RestoredUnitsResult, mode: Mode) -> Rendered:
     if not units:
         return Rendered([Line("out", "there is nothing to restore")])
     lines = step_lines(result, mode) if mode.output == VERBOSE else []
+    lines += _unit_table(units, mode, {"BYTES": "bytes"})
+    verb = "would be" if mode.check else "were"
+    lines += [Line("out", f"{unit['name']}: the existing files {verb} saved in {unit['saved']}") for unit in units if unit["saved"]]
+    summary = result["summary"]
+    totals = f"{plural(summary['files'])}, {format_bytes(summary['bytes'])}, {summary['seconds']:.1f} s"
+    lines.append(Line("out" if mode.check else "done", f"{_counts(summary, mode)}; {totals}"))
+    for unit in units:
+        if "msg" in unit:
+            lines += error_lines(unit["msg"], unit.get("hints") or ())
+    return Rendered(lines, worst_exit_code(units))
+
+
+def _unit_table(units: Sequence[Mapping[str, Any]], mode: Mode, sizes: Mapping[str, str]) -> list[Line]:
+    """Return the table of the units that need a line; none if no unit does.
+
+    :param sizes: headings of further columns, each with the key of a number of bytes.
+    """
     rows = [
         (
             unit["name"],
             _label(unit["action"], mode),
             str(unit["files"]) if unit["files"] else "-",
-            format_bytes(unit["bytes"]) if unit["bytes"] else "-",
+            *(format_bytes(unit[key]) if unit[key] else "-" for key in sizes.values()),
         )
         for unit in units
         if mode.shows_unchanged or len(units) == 1 or unit["action"] not in UNCHANGED
     ]
-    lines += table(("NAME", "STATE", "FILES", "BYTES"), rows) if rows else []
-    verb = "would be" if mode.check else "were"
-    lines += [Line("out", f"{unit['name']}: the existing files {verb} saved in {unit['saved']}") for unit in units if unit["saved"]]
-    summary = result["summary"]
-    counts = [f"{summary[action]} {_label(action, mode)}" for action in ACTION_LABELS if summary.get(action)]
-    totals = f"{plural(summary['files'])}, {format_bytes(summary['bytes'])}, {summary['seconds']:.1f} s"
-    lines.append(Line("out" if mode.check else "done", f"{', '.join(counts)}; {totals}"))
-    for unit in units:
-        if "msg" in unit:
-            lines += error_lines(unit["msg"], unit.get("hints") or ())
-    return Rendered(lines, worst_exit_code(units))
+    return table(("NAME", "STATE", "FILES", *sizes), rows) if rows else []
+
+
+def _counts(summary: Mapping[str, Any], mode: Mode) -> str:
+    """Return how many units there are for each action."""
+    return ", ".join(f"{summary[action]} {_label(action, mode)}" for action in ACTION_LABELS if summary.get(action))
 
 
 def _label(action: str, mode: Mode) -> str:

@@ -15,7 +15,7 @@ from repoman import completion
 from repoman.cli import targets
 from repoman.document import print_text
 from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, print_hints
-from repoman.playbook import COLLECTION_PATH, Playbook, collection_root, version
+from repoman.playbook import COLLECTION_PATH, Playbook, PlaybookResult, collection_root, version
 
 
 def run_playbook(playbook: Playbook, options: Namespace) -> int:
@@ -46,9 +46,7 @@ def run_restore(playbook: Playbook, options: Namespace) -> int:
     """Restore. Before settings are replaced, ask on a terminal, after a preview; a repository that cannot be restored stops no other."""
     if not options.settings or options.non_interactive or options.check or options.json or not sys.stdin.isatty():
         return run_playbook(playbook, options)
-    preview = playbook.preview()
-    if preview.exit_code == INTERRUPTED:
-        raise KeyboardInterrupt
+    preview = _preview(playbook)
     planned = sum("restored" in result or "summary" in result for result in preview.results)
     if not preview.changed or (playbook.is_local and planned < 1 + bool(options.names or options.all)):  # a part failed as a whole
         return preview.exit_code
@@ -72,9 +70,7 @@ def run_sync(playbook: Playbook, options: Namespace) -> int:
     """Back up. Before the backup of another host is taken over, ask on a terminal, after a preview."""
     if not options.take_over or options.check or options.json or not sys.stdin.isatty():
         return run_playbook(playbook, options)
-    preview = playbook.preview()
-    if preview.exit_code == INTERRUPTED:
-        raise KeyboardInterrupt
+    preview = _preview(playbook)
     if not any("summary" in result for result in preview.results):  # it failed as a whole; a unit that fails does not stop the others
         return preview.exit_code
     if any("previous_owner" in result for result in preview.results):
@@ -91,12 +87,21 @@ def preview_and_confirm(playbook: Playbook, default: bool) -> int:
     """
     if playbook.check:
         return playbook.run().exit_code
-    preview = playbook.preview()
-    if preview.exit_code == INTERRUPTED:
-        raise KeyboardInterrupt
+    preview = _preview(playbook)
     if not preview.changed or (preview.exit_code and playbook.is_local):
         return preview.exit_code
     return _run_if_confirmed(playbook, default)
+
+
+def _preview(playbook: Playbook) -> PlaybookResult:
+    """Show what a playbook would do.
+
+    :raises KeyboardInterrupt: it was interrupted.
+    """
+    preview = playbook.preview()
+    if preview.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return preview
 
 
 def _run_if_confirmed(playbook: Playbook, default: bool) -> int:

@@ -110,7 +110,7 @@ class SeveralRestore:
         """Plan units, check the space, and restore those that differ."""
         if not self.check:
             self._clean_up_killed(waiting)
-        self.report(f"comparing {_directories(len(waiting))} with the backup")
+        self.report(f"comparing {plural(len(waiting), 'directory')} with the backup")
         self._work("compared", waiting, True)
         differing = [request for request in waiting if self.outcomes[request].action == Action.RESTORED]
         needs: space.SpaceNeeds = {}
@@ -121,7 +121,7 @@ class SeveralRestore:
             return
         files = sum(self.outcomes[request].facts["files"] for request in differing)
         size = sum(self.outcomes[request].facts["bytes"] for request in differing)
-        self.report(f"restoring {_directories(len(differing))}: {plural(files)}, {format_bytes(size)}")
+        self.report(f"restoring {plural(len(differing), 'directory')}: {plural(files)}, {format_bytes(size)}")
         self._create_parents(differing)
         differing.sort(
             key=lambda request: -self.outcomes[request].facts["bytes"]
@@ -278,7 +278,3 @@ def _killed(job: list[UnitRequest]) -> list[UnitOutcome]:
         )
         for request in job
     ]
-
-
-def _directories(number: int) -> str:
-    return "1 directory" if number == 1 else f"{number} directories"

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import history
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS, Target
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import read_records
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import has_top_level_files, list_directories, list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import has_top_level_files, is_nested_target, list_directories
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
@@ -87,8 +87,10 @@ def all_requests(target: Target, with_history: bool) -> tuple[list[UnitRequest],
 
     :param with_history: also units of which only the history has anything.
     """
-    units = set(list_mirrors(target, read_records(target).units))
-    backups = set(list_directories(target)) - units
+    known = read_records(target).units
+    directories = set(list_directories(target))
+    backups = {name for name in directories if is_nested_target(target, name, known)}
+    units = directories - backups
     if with_history:
         units |= units_in_history(target)
     if has_top_level_files(target):

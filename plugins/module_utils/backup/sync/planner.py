@@ -30,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import (
     SAVED_SUFFIX,
     has_top_level_files,
+    is_nested_target,
     list_directories,
     list_mirrors,
     top_level_names,
@@ -72,7 +73,7 @@ class UnitPlanner:
         units = {selection.name for selection in selected if selection.has_source and _may_be_unit(selection.unit)}
         self._has_lost_source = any(not selection.has_source for selection in selected)
         directories = set(list_directories(self.run.target))
-        nested = directories - set(list_mirrors(self.run.target, self.run.records.current.units))
+        nested = {name for name in directories if is_nested_target(self.run.target, name, self.run.records.current.units)}
         with_mirror = {TOP_LEVEL_FILES} | directories
         units -= nested
         self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
