@@ -90,7 +90,7 @@ options:
   idle_timeout:
     description:
       - Seconds without progress after which the run fails, if the target does not answer a simple request either.
-      - A comparison with the mirrors also gives up a repository that does not respond for so long.
+      - A comparison with the mirrors also fails a repository that does not respond for this time.
       - Slow operations on a target that responds have no time limit.
     type: float
     default: 60.0

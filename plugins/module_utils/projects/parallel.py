@@ -34,7 +34,7 @@ class _Outcome:
 def apply_in_parallel(tasks: Sequence[ProjectTask], on_step: OnStep) -> None:
     """Apply the plans of all projects that have something to do, several at the same time; an error becomes the project's own.
 
-    :raises RunInterruptedError: a signal asked to stop; finished projects stay, the others are rolled back.
+    :raises RunInterruptedError: the run was interrupted; finished projects stay, the others are rolled back.
     """
     pending = [task for task in tasks if task.error is None and task.plan.changed]
     processes = min(len(pending), MAX_PROCESSES, len(os.sched_getaffinity(0)))

@@ -75,7 +75,7 @@ BACKUP_VERBS = (
         about="TIME is a time as shown by repoman sync --list-versions NAME, or 2026-11-24,\n"
         "or '2026-11-24 18:30'. Replaced files are saved next to the directory, and the\n"
         "report names the path. With several NAMEs or --all, --to DIR restores each below\n"
-        "DIR, and a failure stops none of the others; run again, it goes on. Nothing\n"
+        "DIR, and a failure does not stop the others; run again, it goes on. Nothing\n"
         "changes if there is not enough space for all. --objects repairs git or Mercurial\n"
         "repositories from their mirrors, verifies each object, and changes nothing else.\n"
         "--settings comes first if there are NAMEs or --all, too. It shows what it replaces\n"

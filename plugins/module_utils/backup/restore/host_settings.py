@@ -131,7 +131,7 @@ class _SettingsBackup:
         self.owner = self._read_owner()
 
     def _read_settings(self, target: Target) -> None:
-        """Read the files. An unreadable one is left out, with a note, so that the others can still be restored."""
+        """Read the files. Skip an unreadable file, with a note, so that the others can still be restored."""
         names = [name for name, item in self._items.items() if is_setting(name) or (name in SUFFIXES and not item.is_directory)]
         errors: list[OSError] = []
         for name in names:

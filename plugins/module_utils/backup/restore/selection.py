@@ -26,8 +26,8 @@ class UnitRequest:
     """A repository to restore.
 
     :param name: name of the unit, or of its project, as the user gave it.
-    :param path: in ``repos_root``; empty if there is no such repository.
-    :param error: why there is none.
+    :param path: in ``repos_root``; empty if it does not exist.
+    :param error: why it was not found.
     """
 
     name: str
@@ -36,7 +36,7 @@ class UnitRequest:
 
     @property
     def unit(self) -> str:
-        """The directory directly in ``repos_root`` that contains the repository; the name if there is no repository."""
+        """The directory directly in ``repos_root`` that contains the repository; the name if it was not found."""
         return self.path.partition("/")[0] or self.name
 
     def holds(self, other: UnitRequest) -> bool:

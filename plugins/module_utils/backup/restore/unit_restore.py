@@ -104,7 +104,7 @@ class UnitRestore:
 
     @property
     def saving_steps(self) -> list[str]:
-        """The step that saves what is replaced; empty if there is none."""
+        """The step that saves replaced files; empty if nothing is replaced."""
         return self.operation.saving_step() if self.planned.changed else []
 
     @property

@@ -81,7 +81,7 @@ class UnitWorker:
     def restore(self, request: UnitRequest) -> UnitOutcome:
         """Return the outcome of a unit.
 
-        :raises RunInterruptedError: a signal asked to stop; the unit is as it was.
+        :raises RunInterruptedError: the run was interrupted; the unit is unchanged.
         """
         outcome = UnitOutcome.of(request)
         options = self.options.of_unit(request.name, request.path)

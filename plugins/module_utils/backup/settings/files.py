@@ -47,7 +47,7 @@ class SettingsFile:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the settings are on this host.
+    """The paths of the settings on this host.
 
     :param registry: path of the registry.
     :param overrides: directory of the overrides.
@@ -75,7 +75,7 @@ class Places:
 
 @dataclass
 class HostSettings:
-    """The settings as they are on this host.
+    """The current settings of this host.
 
     :param files: by relative name.
     :param problems: why a file, or a whole directory, cannot be read, by its relative name. Nothing is known about it, so what the backup

@@ -45,7 +45,7 @@ class Replacement:
     :param real_path: the same with links resolved: a link stays, and what it names is replaced.
     :param new: its new content. A modification time of 0 means now.
     :param old: its current content; None if it does not exist.
-    :param saved: where the current content is saved first.
+    :param saved: path to which the current content is saved first.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Replacement:
 class RestorePlan:
     """Which files of the backup differ from those of this host.
 
-    :param places: where they are on this host.
+    :param places: the paths of the settings on this host.
     :param files: the files of the backup, by relative name.
     :param saved: directory for what is replaced, which does not exist yet.
     :param account: owner of new files if this process is root.

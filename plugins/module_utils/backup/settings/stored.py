@@ -97,7 +97,7 @@ class StoredSettings:
         self.directory = target.mirror(SETTINGS)
 
     def owner(self) -> Owner | None:
-        """Return whose settings they are; None if there are none, or ``owner.json`` is damaged or unreadable.
+        """Return the owner of the settings; None if ``owner.json`` is missing, damaged or unreadable.
 
         :raises ConflictError: they have a format that this version does not know.
         """

@@ -29,7 +29,7 @@ class SyncPlan:
     :param excluded: the directories that are not backed up.
     :param restores: leftovers of killed restores.
     :param initialization: None if the target has a marker.
-    :param take_over: None if the target is ours already.
+    :param take_over: None if the target belongs to this host and user already.
     :param expiry: the expired versions.
     :param warnings: warnings about the clock.
     :ivar source: steps that change only the source; applied before it is scanned.

@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 
 
 def plan_take_over(run: SyncContext) -> TakeOver | None:
-    """Return the change of the target's owner; None without the option ``take_over``, or if the target is ours.
+    """Return the change of the target's owner; None without the option ``take_over``, or if the target belongs to this host and user already.
 
     The records of the mirrors must have been read.
 

@@ -48,7 +48,7 @@ class RunVersion:
         return replace(settings, history=str(self._path()))
 
     def begin_settings(self, created: list[str] | None) -> Path:
-        """Create the version if there is none, and record the settings that the run will create (None: all); return their directory.
+        """Create the version if it does not exist, and record the settings that the run will create (None: all); return their directory.
 
         The caller has locked the settings, so their versions are in the order of the runs that changed them, too.
         """

@@ -29,7 +29,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.machine impor
 INTERNAL_DIRECTORY = ".repoman"
 """The directory in ``backup_root`` that holds repoman's own files."""
 SETTINGS = "(settings)"
-"""The name of the host's settings in the history, where they stand beside the units; no unit may have it."""
+"""The name of the host's settings in the history, next to the units; no unit may have this name."""
 
 
 @dataclass(frozen=True)
