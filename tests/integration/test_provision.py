@@ -157,7 +157,7 @@ def test_two_at_once(ready: World, proxy: RecordingProxy) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_a_run_of_several(ready: World, proxy: RecordingProxy, number: signal.Signals) -> None:
-    """What is finished stays, what is under way is undone, what comes after is not begun; tests/unit/process/test_forks.py has it in order."""
+    """What is finished stays, what is under way is undone, what comes after is not begun; tests/unit/process/test_forked_rollback.py has it in order."""
     names = ("one", "two", "three", "four")
     for name in names:
         ready.git_repository(name)

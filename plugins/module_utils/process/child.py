@@ -161,7 +161,7 @@ def _child_main(work: Work, user: Identity, results_in_fd: Connection, parent_fd
                 results_in_fd.send((message_type, message))
 
         try:
-            threading.Thread(target=exit_with_parent, args=(parent_fd,), daemon=True).start()
+            threading.Thread(target=_exit_with_parent, args=(parent_fd,), daemon=True).start()
             drop_privileges(user)
             send(RESULT, work(lambda report: send(REPORT, report)))
             code = 0
@@ -177,7 +177,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise RunInterruptedError("interrupted.")
 
 
-def exit_with_parent(parent_fd: int) -> None:
+def _exit_with_parent(parent_fd: int) -> None:
     """Wait for the end of the parent, even if it is killed; then kill this process and its children, which are a process group.
 
     :param parent_fd: a pipe whose writing end is open in the parent only.

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import OnStep, Plan, Step, apply_all
-from ansible_collections.homelab.repoman.plugins.module_utils.process.forks import run_forked
+from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import WorkerDiedError, imap_forked
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import OPERATION_TIMEOUT
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
 MAX_PROCESSES = 4
@@ -42,7 +43,7 @@ def apply_in_parallel(tasks: Sequence[ProjectTask], on_step: OnStep) -> None:
         apply_all(tasks, on_step)
         return
 
-    def work(task: ProjectTask) -> _Outcome:
+    def work(task: ProjectTask, _send: Callable[[Any], None]) -> _Outcome | None:
         task.context.client.close()  # the connection is the parent's
         apply_all([task], on_step)
         steps = [
@@ -50,17 +51,21 @@ def apply_in_parallel(tasks: Sequence[ProjectTask], on_step: OnStep) -> None:
         ]
         return _Outcome(task.result, task.warnings, steps, task.error, task.plan.interrupted)
 
-    run_forked(work, pending, processes, _take)
+    for number, outcome in imap_forked(work, pending, processes, lost=lambda _task: None, grace=OPERATION_TIMEOUT):
+        _take(pending[number], outcome)
 
 
 def applied_elsewhere() -> None:
     """Stand for the change of a step that another process has made."""
 
 
-def _take(task: ProjectTask, outcome: _Outcome | RepomanError) -> None:
-    """Put the outcome of another process into the task of this one."""
-    if isinstance(outcome, RepomanError):
-        task.on_failure(outcome)
+def _take(task: ProjectTask, outcome: _Outcome | None) -> None:
+    """Put the outcome of another process into the task of this one.
+
+    :param outcome: None if the process was killed.
+    """
+    if outcome is None:
+        task.on_failure(WorkerDiedError("A process of this run was killed in the middle of its work.", "run the command again"))
         return
     task.result, task.warnings, task.error = outcome.result, outcome.warnings, outcome.error
     task.plan = Plan(outcome.steps, outcome.interrupted)
