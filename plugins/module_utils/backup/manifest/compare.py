@@ -19,26 +19,37 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.ma
 
 def diff_manifests(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
     """Yield each directory in which two manifests differ, in order, with the pairs of entries that differ (None if one is missing)."""
+    return (differing_entries(*blocks) for blocks in differing_blocks(before, now))
+
+
+def differing_blocks(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+    """Yield each directory in which two manifests differ, in order, with its block from each of them (None if one is missing)."""
     olds, news = before.blocks(), now.blocks()
     old, new = next(olds, None), next(news, None)
     while old or new:
-        if old and new and old[0] == new[0]:
-            if old[1] != new[1]:
-                were = {entry.path: entry for entry in unpack_block(*old)}
-                pairs: list[tuple[Entry | None, Entry | None]] = []
-                for entry in unpack_block(*new):
-                    was = were.pop(entry.path, None)
-                    if was != entry:
-                        pairs.append((was, entry))
-                pairs += [(was, None) for was in were.values()]
-                yield new[0], pairs
+        if old == new:
+            old, new = next(olds, None), next(news, None)
+        elif old and new and old[0] == new[0]:
+            yield new[0], old[1], new[1]
             old, new = next(olds, None), next(news, None)
         elif old and (new is None or sort_key(old[0]) < sort_key(new[0])):
-            yield old[0], [(was, None) for was in unpack_block(*old)]
+            yield old[0], old[1], None
             old = next(olds, None)
         elif new:
-            yield new[0], [(None, entry) for entry in unpack_block(*new)]
+            yield new[0], None, new[1]
             new = next(news, None)
+
+
+def differing_entries(directory: bytes, old: bytes | None, new: bytes | None) -> tuple[bytes, list[tuple[Entry | None, Entry | None]]]:
+    """Return a directory, and the pairs of entries in which two of its blocks differ (None if one is missing)."""
+    were = {entry.path: entry for entry in unpack_block(directory, old or b"")}
+    pairs: list[tuple[Entry | None, Entry | None]] = []
+    for entry in unpack_block(directory, new or b""):
+        was = were.pop(entry.path, None)
+        if was != entry:
+            pairs.append((was, entry))
+    pairs += [(was, None) for was in were.values()]
+    return directory, pairs
 
 
 def merge_blocks(*manifests: Manifest) -> Iterator[tuple[bytes, list[bytes | None]]]:

@@ -77,16 +77,6 @@ def sort_key(path: bytes) -> bytes:
     return path.replace(b"/", b"\0")
 
 
-def count_entries(block: bytes) -> int:
-    """Return the number of entries in a block."""
-    count = position = 0
-    while position < len(block):
-        name_size, link_size = RECORD.unpack_from(block, position)[8:]
-        position += RECORD.size + name_size + link_size
-        count += 1
-    return count
-
-
 def unpack_block(directory: bytes, block: bytes) -> Iterator[Entry]:
     """Yield the entries of one block."""
     prefix = directory + b"/" if directory else b""

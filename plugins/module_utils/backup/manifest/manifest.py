@@ -15,11 +15,11 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import (
     BLOCK_HEADER,
     Entry,
-    count_entries,
     unpack_block,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -28,6 +28,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting impor
 MAGIC = b"repoman manifest 1\n"
 DIGEST_SIZE = 32
 BUFFER_LIMIT = 4 << 20
+HELD_LIMIT = 1 << 20
+"""Bytes of a file that :meth:`Manifest.held` keeps in memory."""
 STALE_SUFFIX = ".last"
 """Suffix of the name of a manifest that is out of date."""
 
@@ -40,14 +42,18 @@ class Manifest:
     :param digest: hash over every field of every entry, in hexadecimal.
     """
 
-    __slots__ = ("data", "digest", "path")
+    __slots__ = ("_held", "data", "digest", "path")
 
     def __init__(self, data: bytes = b"", *, path: str = "", digest: str = "") -> None:
         self.data, self.path = data, path
+        self._held: list[tuple[bytes, bytes]] | None = None
         self.digest = digest or hashlib.blake2b(data, digest_size=DIGEST_SIZE).hexdigest()
 
     def blocks(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield path and records of every directory."""
+        if self._held is not None:
+            yield from self._held
+            return
         with open(self.path, "rb") if self.path else io.BytesIO(self.data) as file:
             if self.path:
                 file.seek(len(MAGIC) + DIGEST_SIZE)
@@ -61,9 +67,22 @@ class Manifest:
         for directory, block in self.blocks():
             yield from unpack_block(directory, block)
 
-    def count(self) -> int:
-        """Return the number of entries."""
-        return sum(count_entries(block) for _directory, block in self.blocks())
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the blocks in memory inside a ``with`` in which they are needed several times; those of a large file stay in the file."""
+        size = os.path.getsize(self.path) if self.path else len(self.data)
+        if self._held is not None or size > HELD_LIMIT:
+            yield
+            return
+        self._held = list(self.blocks())
+        try:
+            yield
+        finally:
+            self._held = None
+
+    def has_several_entries(self) -> bool:
+        """Return whether there is more than one entry."""
+        return any(True for _entry in islice(self.entries(), 1, None))
 
     def save(self, path: str) -> None:
         """Write the manifest to a file, whole or not at all."""

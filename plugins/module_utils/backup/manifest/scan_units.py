@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scanner import walk_blocks
@@ -19,6 +20,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.log import ge
 from ansible_collections.homelab.repoman.plugins.module_utils.process.pool import imap_forked, map_forked
 
 _logger = get_logger("scan")
+
+T = TypeVar("T")
 
 
 def scan_in_memory(unit: Unit) -> Manifest:
@@ -87,25 +90,32 @@ def format_exception(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
 
 
-def iter_scans(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str) -> Iterator[ScanResult]:
+def iter_scans(
+    units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, then: Callable[[ScanResult], T]
+) -> Iterator[tuple[ScanResult, T | None]]:
     """Scan units in parallel, and yield each result when it is ready.
 
     :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
+    :param then: called with each result in the process that scanned the unit; what it returns is yielded too, None if it was not called.
     """
     jobs = [(unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
 
-    def lost(job: tuple[Unit, str, str]) -> ScanResult:
+    def work(job: tuple[Unit, str, str], _send: object) -> tuple[ScanResult, T | None]:
+        result = scan_unit(*job)
+        return result, then(result)
+
+    def lost(job: tuple[Unit, str, str]) -> tuple[ScanResult, T | None]:
         error = RepomanError(
             f"{job[0].source} cannot be read: the process that scanned it was killed.",
             "was there enough memory? journalctl -k -g 'Out of memory'",
         )
-        return ScanResult(job[0], error=error)
+        return ScanResult(job[0], error=error), None
 
-    for _number, result in imap_forked(lambda job, _send: scan_unit(*job), jobs, os.cpu_count() or 1, lost=lost):
+    for _number, (result, more) in imap_forked(work, jobs, os.cpu_count() or 1, lost=lost):
         outcome = "cannot be read" if result.error else "differs from its manifest" if result.path else "is as in its manifest"
         _logger.debug("%s: scanned: it %s", result.unit.name, outcome)
-        yield result
+        yield result, more
 
 
 def scan_units(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, *, processes: int = 0) -> list[ScanResult]:

@@ -94,7 +94,6 @@ class _UnitPlanner:
             source_manifest,
             mirror_manifest,
             self.manifest_path,
-            mirrored_count=0 if self.is_first_copy else mirror_manifest.count(),
             is_first_copy=self.is_first_copy,
             fully_compared=self.is_first_copy or last_manifest is None or settings.full,
             unreadable=preserved,

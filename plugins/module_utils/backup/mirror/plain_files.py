@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import UnwritableError
@@ -25,7 +24,7 @@ class PlainFiles(UnitTask):
 
     def _plain_differences(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
         """Yield directories that differ, with the pairs of entries that belong to no repository."""
-        for directory, pairs in diff_manifests(self.changes.mirror_manifest, self.changes.source_manifest):
+        for directory, pairs in self.changes.differences():
             store = self._store(directory)
             if store is None:
                 yield directory, pairs

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
@@ -92,9 +91,7 @@ class RepositoryMirrors(UnitTask):
             return
         differing = set(self.stores) if self.changes.fully_compared else set()
         if not differing:
-            stores = (
-                self._store(directory) for directory, _pairs in diff_manifests(self.changes.mirror_manifest, self.changes.source_manifest)
-            )
+            stores = (self._store(directory) for directory, _pairs in self.changes.differences())
             differing = {store for store in stores if store is not None}
         for store in lookup.data_among(self.stores, differing - self.changes.protected, self.changes.source_manifest):
             del self.stores[store]
@@ -140,7 +137,7 @@ class RepositoryMirrors(UnitTask):
     def _changed_stores(self) -> set[bytes]:
         """Return the repositories whose mirrors are brought up to date."""
         changed: set[bytes] = set(self.stores) if self.changes.fully_compared else set()
-        for directory, pairs in () if changed else diff_manifests(self.changes.mirror_manifest, self.changes.source_manifest):
+        for directory, pairs in () if changed else self.changes.differences():
             store = self._store(directory)
             if store is not None and store not in changed:
                 for old, new in pairs:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories, kind_in, nearest_ancestor
@@ -32,7 +31,7 @@ def may_exceed(changes: UnitDiff, limit: int) -> bool:
     """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
     if changes.removed > limit:
         return True
-    for _directory, pairs in diff_manifests(changes.mirror_manifest, changes.source_manifest):
+    for _directory, pairs in changes.differences():
         for old, new in pairs:
             if old is not None and old.name == PACKED_REFS and old.size - (new.size if new is not None else 0) > limit * REF_BYTES:
                 return True

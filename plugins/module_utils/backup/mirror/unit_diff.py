@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import diff_manifests
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import (
+    diff_manifests,
+    differing_blocks,
+    differing_entries,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.transient import TransientFilter
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+
+NOTED_BYTES = 32 << 10
+"""Total length of the blocks that differ up to which a plan keeps them; a run has the plans of all units in memory."""
 
 
 @dataclass
@@ -24,7 +31,6 @@ class UnitDiff:
     :param source_manifest: entries of the source.
     :param mirror_manifest: entries of the mirror.
     :param manifest_path: file with the last manifest; it is renamed before the mirror changes, so that the run after an interruption compares everything.
-    :param mirrored_count: number of entries of the mirror (the shrink guard compares ``removed`` with it).
     :param is_first_copy: the unit has no mirror yet.
     :param fully_compared: ``mirror_manifest`` was made from the mirror itself, not loaded: its repositories are proven again.
     :param unreadable: directories that cannot be read, as the mirror has them. Both manifests have the mirror's entries in them.
@@ -42,7 +48,6 @@ class UnitDiff:
     created: int = 0
     changed: int = 0
     removed: int = 0
-    mirrored_count: int = 0
     is_first_copy: bool = False
     fully_compared: bool = False
     unreadable: dict[bytes, Entry] = field(default_factory=dict)
@@ -54,14 +59,33 @@ class UnitDiff:
 
     def __post_init__(self) -> None:
         self._is_transient = TransientFilter(self.source_manifest, self.fixtures)
+        self._differing: list[tuple[bytes, bytes | None, bytes | None]] | None = None
 
     @property
     def total(self) -> int:
         """Return the number of entries that differ."""
         return self.created + self.changed + self.removed
 
+    def differences(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
+        """Yield each directory in which source and mirror differ, in order, with the pairs of entries that differ: the mirror's, the source's."""
+        if self._differing is None:
+            return diff_manifests(self.mirror_manifest, self.source_manifest)
+        return (differing_entries(*blocks) for blocks in self._differing)
+
+    def _note_differing(self) -> None:
+        """Keep the blocks that differ, if they are few: the manifests need not be compared again."""
+        size = 0
+        differing: list[tuple[bytes, bytes | None, bytes | None]] = []
+        for blocks in differing_blocks(self.mirror_manifest, self.source_manifest):
+            size += sum(len(part) for part in blocks if part)
+            if size > NOTED_BYTES:
+                return
+            differing.append(blocks)
+        self._differing = differing
+
     def count(self) -> None:
         """Count the changes by type."""
+        self._note_differing()
         for change, _path in self.items():
             if change == "created":
                 self.created += 1
@@ -75,7 +99,7 @@ class UnitDiff:
 
         Paths that are never mirrored are left out.
         """
-        for _directory, pairs in diff_manifests(self.mirror_manifest, self.source_manifest):
+        for _directory, pairs in self.differences():
             for old, new in pairs:
                 change = change_type(old, new, attributes=self.attributes)
                 path = (new or old).path  # type: ignore[union-attr]

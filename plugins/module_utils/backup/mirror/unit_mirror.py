@@ -56,6 +56,14 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
             on_progress=self.report,
             unowned=frozenset(path for path, kind in unit.rules.mounts.items() if not unit.rules.follow_mounts or kind in PSEUDO),
         )
+        with changes.source_manifest.held(), changes.mirror_manifest.held():
+            self._mirror()
+        if changes.is_first_copy:
+            self._install_first_copy(top)
+        return self._finish(copier)
+
+    def _mirror(self) -> None:
+        """Copy what differs, and remove what the source no longer has."""
         self.set_activity("scanning")
         self.stores = find_repositories(self.changes.source_manifest)
         self._leave_out_fixtures()
@@ -75,9 +83,6 @@ class UnitMirror(RepositoryMirrors, PlainFiles):
         self._collect_results(repositories)
         self._mark_damaged(repositories)
         self._apply_directory_metadata()
-        if changes.is_first_copy:
-            self._install_first_copy(top)
-        return self._finish(copier)
 
     def _apply_directory_metadata(self) -> None:
         """Give directories their owner, mode and time, the innermost first."""

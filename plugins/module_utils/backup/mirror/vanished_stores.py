@@ -81,12 +81,12 @@ def find_vanished(
     if missing and rules is not None:
         missing = [store for store in missing if not rules.leaves_out(lookup.source, store)]
     emptied = []
-    if source.count() > 1:
+    if source.has_several_entries():
         emptied = [
             *_without_references(mirror, source, mirrored, current, lookup, rules),
             *_damaged_shares(mirror, source, mirrored, current, lookup, rules),
         ]
-    if not missing or source.count() <= 1:
+    if not missing or not source.has_several_entries():
         return emptied, []
     search = _Search(mirror, source, lookup.source, mirrored, current, missing)
     vanished: list[Vanished] = emptied

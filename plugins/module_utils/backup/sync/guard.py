@@ -33,7 +33,10 @@ def check_shrink(unit: Unit, changes: UnitDiff, target: Target, allowed: bool, i
     # Imported here, where something differs: see UnitPlanner.
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import shrinkage
 
-    emptied = not unit.is_top_level and changes.source_manifest.count() <= 1 < changes.mirrored_count
+    emptied = (
+        not (unit.is_top_level or changes.is_first_copy or changes.source_manifest.has_several_entries())
+        and changes.mirror_manifest.has_several_entries()
+    )
     if emptied and not (allowed and is_named):
         raise ConflictError(f"{unit.source} is empty, but its mirror is not; the mirror was not changed.", *_hints(unit.name, True))
     if allowed or not shrinkage.may_exceed(changes, SHRINK_MIN_FILES):

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, pack_block
@@ -56,6 +57,17 @@ class _Comparison:
     assumed: target_traits.Traits
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A unit that was planned in the process that scanned it.
+
+    :param assumed: the assumed traits of the target.
+    """
+
+    task: UnitTask
+    assumed: target_traits.Traits
+
+
 class UnitPlanner:
     """Plans the units of one run."""
 
@@ -94,17 +106,42 @@ class UnitPlanner:
         return Waves(tasks, [task for task in tasks if task.name not in units], lambda done: self._scan(waiting, done))
 
     def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
-        """Scan units, and compare each one when its scan is done."""
+        """Scan units, and compare each one when its scan is done.
+
+        A comparison with the last manifest takes only processor time, so it is done where the unit was scanned: on all processors. One with
+        the mirror waits for the target, so more of them run at once, in threads.
+        """
 
         def compare(task: UnitTask, scanned: ScanResult, mounted: Sequence[bytes]) -> None:
             with isolate_any_failure(task):
                 self._compare(task, scanned, mounted)
             done(task)
 
+        units = [task.unit for task in waiting.values()]
         with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
-            for scanned in iter_scans([task.unit for task in waiting.values()], self.trusted, self.settings.scratch):
+            for scanned, planned in iter_scans(units, self.trusted, self.settings.scratch, self._compare_manifests):
                 task = waiting[scanned.unit.name]
-                pool.submit(compare, task, scanned, self._unmirrored_mounts(task, scanned))
+                mounted = self._unmirrored_mounts(task, scanned)
+                if planned is None:
+                    pool.submit(compare, task, scanned, mounted)
+                    continue
+                self._compared[task.name] = _Comparison(scanned, mounted, planned.assumed)
+                task.take_over(planned.task)
+                done(task)
+
+    def _compare_manifests(self, scanned: ScanResult) -> _Planned | None:
+        """Plan a unit that differs from its last manifest; return None for one that does not, or needs another comparison.
+
+        It usually runs in another process, so only what it returns counts.
+        """
+        if scanned.error or not scanned.path or scanned.unit.is_top_level or scanned.unit.name not in self.trusted:
+            return None
+        task = UnitTask.of(scanned.unit)
+        self._compared.pop(task.name, None)
+        with isolate_any_failure(task):
+            self._compare(task, scanned, self._unmirrored_mounts(task, scanned))
+        compared = self._compared.get(task.name)
+        return None if compared is None else _Planned(task, compared.assumed)
 
     def replan_outdated(self, tasks: Iterable[UnitTask]) -> None:
         """Plan units again if their plans assumed other traits than the prepared target has."""
@@ -160,10 +197,11 @@ class UnitPlanner:
         ):
             # The files of another host are part of the mirror, too.
             previous, settings = _manifest_of_names(top_level_names(self.run.state, self.run.target)[0]), replace(settings, full=True)
-        changes = diff_unit(
-            task.unit, previous, current, settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=mounted
-        )
-        guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
+        with current.held(), previous.held() if previous else nullcontext():
+            changes = diff_unit(
+                task.unit, previous, current, settings, manifest_path=manifest_path, unreadable=scanned.unreadable, mounted=mounted
+            )
+            guard.check_shrink(task.unit, changes, self.run.target, self.run.options.allow_shrink, bool(self.run.options.names))
         if changes.total:
             result = task.result
             result.action, result.files, result.first = Action.SYNCED, changes.total, changes.is_first_copy

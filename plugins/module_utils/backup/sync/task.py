@@ -55,6 +55,10 @@ class UnitTask:
         """Discard the plan."""
         self.result, self.changes, self.scanned, self.compared_mirror = UnitResult(self.result.name), None, None, False
 
+    def take_over(self, other: UnitTask) -> None:
+        """Take the plan of another task for the same unit; its warnings and its name stay."""
+        self.result, self.changes, self.scanned, self.compared_mirror = other.result, other.changes, other.scanned, other.compared_mirror
+
     @property
     def name(self) -> str:
         """The unit's name."""

@@ -166,7 +166,7 @@ def test_what_lies_too_deep_is_named_in_short(deep_path: Path) -> None:
     unreadable: dict[bytes, UnreadableError] = {}
     manifest = Manifest(b"".join(walk_blocks(bytes(deep_path), unreadable=unreadable)))
     assert max(len(entry.path) for entry in manifest.entries()) <= DEEPEST + 512
-    assert manifest.count() > 1000
+    assert sum(1 for _entry in manifest.entries()) > 1000
     assert len(unreadable) == 1
     path, error = next(iter(unreadable.items()))
     assert isinstance(error, TooDeepError)

@@ -28,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
     RunInterruptedError,
     UsageError,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.core.log import tracing
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import run_logic
 from backup_fixture import BackupHome, actions, differences, git, killed_after, seen, tmpfs
 from hypothesis import Phase, given, settings
@@ -113,6 +114,26 @@ def test_the_first_run_is_predicted_done_and_not_done_again(world: BackupHome) -
     assert not again["diff"]
     assert seen(world.backup / "isurus") | seen(world.backup / "plain") == before
     assert not world.sync(check=True)["changed"]
+
+
+def test_a_unit_is_compared_with_its_manifest_where_it_was_scanned(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All processors compare: not the one process that leads the run."""
+    world.init()
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setenv("REPOMAN_LOG", str(world.root / "trace"))
+    for each in ("isurus", "plain"):
+        world.write(f"{each}/more", "text")
+    with tracing():
+        result = world.sync()
+    assert set(actions(result).values()) == {"synced", "unchanged"}
+    assert world.differences() == []
+    process = {"compared with": set[str](), "scanned: it differs": set[str]()}
+    for each in (world.root / "trace").read_text().splitlines():
+        for text, processes in process.items():
+            if f": {text}" in each:
+                processes.add(each.split()[1])
+    assert all(process.values())
+    assert not process["compared with"] & process["scanned: it differs"]
 
 
 def test_a_damaged_repository_is_told_of_each_time(world: BackupHome) -> None:
