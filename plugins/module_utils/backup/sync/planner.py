@@ -39,6 +39,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.units impor
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import decode_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
 
 COMPARE_WORKERS = 8
 """Number of mirrors that are compared at once."""
@@ -78,6 +79,7 @@ class UnitPlanner:
         self.compares_mirrors = True
         """Whether the mirror of a unit is read, or the run has no units."""
         self._compared: dict[str, _Comparison] = {}
+        self._with_mirror: set[str] = set()
         self._has_lost_source = False
 
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
@@ -86,9 +88,9 @@ class UnitPlanner:
         self._has_lost_source = any(not selection.has_source for selection in selected)
         directories = set(list_directories(self.run.target))
         nested = {name for name in directories if is_nested_target(self.run.target, name, self.run.records.current.units)}
-        with_mirror = {TOP_LEVEL_FILES} | directories
+        self._with_mirror = {TOP_LEVEL_FILES} | directories
         units -= nested
-        self.trusted = {name: digest for name in units if name in with_mirror and (digest := self.run.records.trusted_digest(name))}
+        self.trusted = {name: digest for name in units if name in self._with_mirror and (digest := self.run.records.trusted_digest(name))}
         self.compares_mirrors = not units or units > self.trusted.keys()
         tasks: list[UnitTask] = []
         for selection in selected:
@@ -108,8 +110,8 @@ class UnitPlanner:
     def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
         """Scan units, and compare each one when its scan is done.
 
-        A comparison with the last manifest takes only processor time, so it is done where the unit was scanned: on all processors. One with
-        the mirror waits for the target, so more of them run at once, in threads.
+        A comparison with the last manifest, or with nothing, takes only processor time, so it is done where the unit was scanned: on all
+        processors. One with the mirror waits for the target, so more of them run at once, in threads.
         """
 
         def compare(task: UnitTask, scanned: ScanResult, mounted: Sequence[bytes]) -> None:
@@ -130,11 +132,11 @@ class UnitPlanner:
                 done(task)
 
     def _compare_manifests(self, scanned: ScanResult) -> _Planned | None:
-        """Plan a unit that differs from its last manifest; return None for one that does not, or needs another comparison.
+        """Plan a unit that differs from its last manifest, or has no mirror; return None for others.
 
         It usually runs in another process, so only what it returns counts.
         """
-        if scanned.error or not scanned.path or scanned.unit.is_top_level or scanned.unit.name not in self.trusted:
+        if scanned.error or not scanned.path or scanned.unit.is_top_level or self._has_entries_to_read(scanned.unit):
             return None
         task = UnitTask.of(scanned.unit)
         self._compared.pop(task.name, None)
@@ -142,6 +144,10 @@ class UnitPlanner:
             self._compare(task, scanned, self._unmirrored_mounts(task, scanned))
         compared = self._compared.get(task.name)
         return None if compared is None else _Planned(task, compared.assumed)
+
+    def _has_entries_to_read(self, unit: Unit) -> bool:
+        """Return whether a unit is compared with its mirror itself, or with what an interrupted run left of its first copy."""
+        return unit.name not in self.trusted and (unit.name in self._with_mirror or is_directory(self.settings.new(unit)))
 
     def replan_outdated(self, tasks: Iterable[UnitTask]) -> None:
         """Plan units again if their plans assumed other traits than the prepared target has."""
