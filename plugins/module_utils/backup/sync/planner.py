@@ -83,7 +83,7 @@ class UnitPlanner:
         self._has_lost_source = False
 
     def plan(self, selected: Sequence[Selected]) -> Waves[UnitTask]:
-        """Begin to plan units in the background."""
+        """Return the units in waves, which are planned in the background."""
         units = {selection.name for selection in selected if selection.has_source and _may_be_unit(selection.unit)}
         self._has_lost_source = any(not selection.has_source for selection in selected)
         directories = set(list_directories(self.run.target))

@@ -19,7 +19,10 @@ WAVE_SECONDS = 20.0
 
 
 class Waves(Generic[T]):
-    """The units of one run, in waves that follow the planning.
+    """The units of one run, in waves that follow the planning, which begins when the first wave is asked for.
+
+    Planning forks processes that import modules. One that is forked while another thread imports the same module may wait for it for ever,
+    so the caller does its other work before.
 
     :param tasks: all units, in the order of the report.
     :param ready: those that are planned already.
@@ -31,11 +34,11 @@ class Waves(Generic[T]):
         self._position = {id(task): number for number, task in enumerate(tasks)}
         self._ready = list(ready)
         self._planned: queue.SimpleQueue[T | BaseException | None] = queue.SimpleQueue()
-        threading.Thread(target=self._run, args=(plan,), daemon=True).start()
+        self._plan = plan
 
-    def _run(self, plan: Callable[[Callable[[T], None]], None]) -> None:
+    def _run(self) -> None:
         try:
-            plan(self._planned.put)
+            self._plan(self._planned.put)
         except BaseException as error:
             self._planned.put(error)
         finally:
@@ -46,6 +49,7 @@ class Waves(Generic[T]):
 
         :raises Exception: planning as a whole failed.
         """
+        threading.Thread(target=self._run, daemon=True).start()
         wave, self._ready = self._ready, []
         ended = False
         while not ended:

@@ -33,6 +33,22 @@ def test_what_takes_long_comes_in_a_later_wave(monkeypatch: pytest.MonkeyPatch) 
     assert list(waves) == []
 
 
+def test_planning_begins_with_the_first_wave() -> None:
+    """Before, other threads may import modules, for which a process that is forked meanwhile would wait for ever."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def plan(_done: Callable[[str], None]) -> None:
+        begun.set()
+        go_on.wait()
+
+    threads = threading.active_count()
+    waves = Waves(["a"], ["a"], plan)
+    assert threading.active_count() == threads
+    go_on.set()
+    assert list(waves) == [["a"]]
+    assert begun.is_set()
+
+
 def test_a_run_without_units_is_one_empty_wave() -> None:
     """There is always a wave, which also saves what there is to save."""
     assert list(Waves([], [], lambda done: None)) == [[]]
