@@ -34,7 +34,7 @@ def test_what_takes_long_comes_in_a_later_wave(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_planning_begins_with_the_first_wave() -> None:
-    """Before, other threads may import modules, for which a process that is forked meanwhile would wait for ever."""
+    """Until then other threads may import modules, and a process that is forked meanwhile could wait for them for ever."""
     begun, go_on = threading.Event(), threading.Event()
 
     def plan(_done: Callable[[str], None]) -> None:
