@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from proxy import RecordingProxy
 from world import World
 
 Variant = Callable[..., str]
@@ -138,10 +139,12 @@ def test_home_has_the_images_skeleton(ready: World, variant: Variant) -> None:
     assert set(owners.split()) == {f"{ready.me.uid}:{ready.me.gid}"}
 
 
-def test_cloud_init_makes_the_account(ready: World) -> None:
-    """With cloud-init it is there by user data, with no default user, and the home with its skeleton is its own."""
+def test_cloud_init_makes_the_account(ready: World, proxy: RecordingProxy) -> None:
+    """With cloud-init it is there by user data, with no default user, and the home with its skeleton is its own; one command waits for that."""
     ready.git_repository("demo")
+    proxy.clear()
     ready.repoman("new", "demo", "--image", "debian-cloud")
+    assert sum("/exec?" in target for _method, target in proxy.requests) == 1
     assert "groupadd" in ready.instances()["demo"]["config"]["cloud-init.user-data"]
     log = ready.incus(*INSIDE, "cat", "/var/log/cloud-init.log")
     assert f"Adding user {ready.me.name}" in log and "config-users-groups: SUCCESS" in log

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -112,7 +113,7 @@ def test_killed_at_any_moment(ready: World, proxy: RecordingProxy) -> None:
     def long(method: str, target: str) -> bool:
         return writes(method, target) and any(part in target for part in ("/1.0/instances?", "/state?", "/exec?"))
 
-    for forward, counts, least in ((False, writes, 7), (True, long, 5)):
+    for forward, counts, least in ((False, writes, 5), (True, long, 3)):
         for at in count():
             ready.incus("delete", "--force", "--project=repoman", "demo")
             ready.write(ready.registry, before)
@@ -132,6 +133,31 @@ def test_killed_at_any_moment(ready: World, proxy: RecordingProxy) -> None:
             assert not result.get("failed"), (last, forward, result)
             assert_works(ready, "demo")
         assert at >= least
+
+
+def test_requests_of_a_run(ready: World, proxy: RecordingProxy) -> None:
+    """Made, unchanged, stopped and started again: these requests and no others, and one command in the container for all that it must do."""
+
+    def requests(*names: str) -> list[str]:
+        proxy.clear()
+        drive(ready, *names)
+        proxy.settle()
+        seen = [(method, target.partition("?")[0], target) for method, target in proxy.requests]
+        return [
+            f"{method} {re.sub('/1.0/operations/[^/]*', 'operation', path)}{' of all' if 'all-projects' in target else ''}"
+            for method, path, target in seen
+        ]
+
+    ready.git_repository("demo")
+    read = ["GET /1.0/instances of all", "GET /1.0/profiles"]
+    power = ["PUT /1.0/instances/demo/state", "GET operation/wait"]
+    command = ["POST /1.0/instances/demo/exec", *["GET operation/websocket"] * 4, "GET operation/wait"]
+    create = ["GET /1.0/images", "GET /1.0", "POST /1.0/instances", "GET operation/wait"]
+    home = ["POST /1.0/instances/demo/files"] * 2  # and the directory of the repositories
+    assert requests("demo") == [*read, *create, *home, read[0], *power, *command, "PATCH /1.0/instances/demo"]
+    assert requests("demo") == read
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    assert requests("demo") == [*read, *power, *command]
 
 
 def test_two_at_once(ready: World, proxy: RecordingProxy) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import select
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -24,8 +25,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.incus.websocket im
 
 MAX_OUTPUT = 1 << 20
 """Bytes that a command may print, to both streams together, before it is ended."""
-MAX_STDERR = 4096
-"""Bytes of its standard error that are kept; the beginning has the cause."""
+MAX_TEXT = 4096
+"""Bytes of one text that are kept; the beginning has the cause."""
 TIMEOUT_REASON = "timeout"
 STDIN, STDOUT, STDERR, CONTROL = "0", "1", "2", "control"
 
@@ -36,6 +37,172 @@ class OutputLimitError(RepomanError):
     """A command in an instance printed too much, and was ended."""
 
 
+class TimeLimit:
+    """The time that a command in an instance may take.
+
+    :param instance: the name of the instance.
+    :param seconds: from now.
+    """
+
+    def __init__(self, instance: str, seconds: float) -> None:
+        self.instance, self.seconds = instance, seconds
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds that are left.
+
+        :raises IncusError: none.
+        """
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
+            raise self.error()
+        return remaining
+
+    def error(self) -> IncusError:
+        """Return the error for a command that took longer."""
+        return IncusError(0, TIMEOUT_REASON, f"a program in the container {self.instance!r} did not end in {self.seconds:.0f} s.")
+
+
+class CommandOutput:
+    """What a command in an instance prints, read as it comes and limited.
+
+    :param instance: the name of the instance.
+    :ivar stderr: the beginning of its standard error, as far as it was read.
+    """
+
+    def __init__(self, instance: str, stdout: WebSocket, stderr: WebSocket) -> None:
+        self.instance, self.stderr = instance, b""
+        self._stdout, self._streams = stdout, {stdout, stderr}
+        self._text, self._total = bytearray(b"\n"), 0
+
+    def read_until(self, mark: str, limit: TimeLimit) -> str | None:
+        """Read the standard output until a line is ``mark``; return the beginning of what came before, or ``None`` if there is no such line.
+
+        :raises IncusError: it took too long. :class:`OutputLimitError`: there was too much.
+        """
+        line = f"\n{mark}\n".encode()
+        while (end := self._text.find(line)) < 0:
+            if not self._streams:
+                return None
+            self._read(limit)
+        text = _beginning(self._text[1:end])
+        del self._text[: end + len(line) - 1]  # the line break stays: the next mark may follow at once
+        return text
+
+    def read_all(self, limit: TimeLimit) -> str:
+        """Read both streams to their ends; return the beginning of the standard output since the last mark.
+
+        :raises IncusError: it took too long. :class:`OutputLimitError`: there was too much.
+        """
+        while self._streams:
+            self._read(limit)
+        return _beginning(self._text[1:])
+
+    def _read(self, limit: TimeLimit) -> None:
+        """Wait until there is something to read, and read it."""
+        readable = [stream for stream in self._streams if stream.has_pending]
+        for stream in readable or select.select(self._streams, [], [], limit.remaining())[0]:
+            data = stream.read()
+            self._total += len(data)
+            if stream is self._stdout:
+                self._text += data
+            else:
+                self.stderr = (self.stderr + data)[:MAX_TEXT]
+            if not stream.is_open:
+                self._streams.discard(stream)
+        if self._total > MAX_OUTPUT:
+            _logger.debug("the command in %s printed more than %d bytes and is ended", self.instance, MAX_OUTPUT)
+            raise OutputLimitError(
+                f"a program in the container {self.instance!r} printed more than {MAX_OUTPUT >> 20} MiB while it was set up; it was ended.",
+                *another_image_hints(self.instance),
+            )
+
+
+class RunningCommand:
+    """A command that runs as root inside a running instance. Its input is the lines that it is sent.
+
+    Use it as a context manager: leaving it ends the command if it still runs.
+
+    :param timeout: seconds until :meth:`read_until` or :meth:`finish` has returned, or until :meth:`continue_with` gives it more.
+    :raises IncusError: Incus cannot run it.
+    """
+
+    def __init__(self, client: Client, instance: str, project: str, command: list[str], timeout: float) -> None:
+        self.client, self.instance = client, instance
+        self._limit = TimeLimit(instance, timeout)
+        self._result: tuple[int, str] | None = None
+        target = api_path("/1.0/instances/{}/exec", instance, project=project)
+        request = {"command": command, "record-output": False, "wait-for-websocket": True, "interactive": False, "cwd": "/"}
+        self._operation = client.post(target, request)
+        checked(self._operation.data, STARTED_COMMAND, client.path)
+        self._stack = ExitStack()
+        try:
+            with self._connection_errors():
+                streams = _connect(client, self._operation.data, self._stack)
+        except BaseException:
+            self.close()
+            raise
+        self._stdin, self._output = streams[STDIN], CommandOutput(instance, streams[STDOUT], streams[STDERR])
+
+    def __enter__(self) -> RunningCommand:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; that ends the command if it still runs."""
+        self._stack.close()
+
+    @property
+    def stderr(self) -> str:
+        """The beginning of its standard error, as far as it was read."""
+        return _beginning(self._output.stderr)
+
+    def read_until(self, mark: str) -> str | None:
+        """Read until it has printed a line ``mark``; return the beginning of what came before, or ``None`` if it ended without that line.
+
+        :raises IncusError: it took too long. :class:`OutputLimitError`: it printed too much.
+        """
+        with self._connection_errors():
+            return self._output.read_until(mark, self._limit)
+
+    def continue_with(self, timeout: float, line: str = "") -> None:
+        """Give it more time, and send it a line, if there is one.
+
+        :param timeout: seconds from now.
+        """
+        self._limit = TimeLimit(self.instance, timeout)
+        if line:
+            with self._connection_errors():
+                self._stdin.send(f"{line}\n".encode())
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for its end; return its exit status, and the beginning of what it has printed since the last mark.
+
+        :raises IncusError: it failed, or took too long. :class:`OutputLimitError`: it printed too much.
+        """
+        if self._result is None:
+            with self._connection_errors():
+                self._stdin.send_end()
+                text = self._output.read_all(self._limit)
+            try:
+                metadata = self.client.wait_for_operation(self._operation, self._limit.remaining())
+            except IncusError as error:
+                raise (self._limit.error() if error.reason == TIMEOUT_REASON else error) from error
+            self._result = int(checked(metadata, COMMAND_RESULT, self.client.path)["return"]), text
+        return self._result
+
+    @contextmanager
+    def _connection_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ProtocolError, KeyError, TypeError) as error:
+            raise UnreachableError(
+                f"incus at {self.client.path} does not give the output of a command in {self.instance!r}: {error}.", "run the command again"
+            ) from error
+
+
 def run_command(client: Client, instance: str, project: str, command: list[str], timeout: float) -> tuple[int, str]:
     """Run ``command`` as root inside a running instance, with no input.
 
@@ -43,27 +210,9 @@ def run_command(client: Client, instance: str, project: str, command: list[str],
     :returns: its exit status, and the beginning of its standard error.
     :raises IncusError: Incus cannot run it, or it took too long. :class:`OutputLimitError`: it printed too much.
     """
-    target = api_path("/1.0/instances/{}/exec", instance, project=project)
-    request = {"command": command, "record-output": False, "wait-for-websocket": True, "interactive": False, "cwd": "/"}
-    response = client.post(target, request)
-    checked(response.data, STARTED_COMMAND, client.path)
-    deadline = time.monotonic() + timeout
-    with ExitStack() as stack:
-        try:
-            streams = _connect(client, response.data, stack)
-            stderr = _read_output(streams, deadline, instance)
-        except (OSError, ProtocolError, KeyError, TypeError) as error:
-            raise UnreachableError(
-                f"incus at {client.path} does not give the output of a command in {instance!r}: {error}.", "run the command again"
-            ) from error
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise _timeout_error(instance, timeout)
-        try:
-            metadata = client.wait_for_operation(response, remaining)
-        except IncusError as error:
-            raise (_timeout_error(instance, timeout) if error.reason == TIMEOUT_REASON else error) from error
-        return int(checked(metadata, COMMAND_RESULT, client.path)["return"]), stderr.decode("utf-8", errors="replace")
+    with RunningCommand(client, instance, project, command, timeout) as running:
+        code, _text = running.finish()
+        return code, running.stderr
 
 
 def _connect(client: Client, operation: dict[str, Any], stack: ExitStack) -> dict[str, WebSocket]:
@@ -77,36 +226,11 @@ def _connect(client: Client, operation: dict[str, Any], stack: ExitStack) -> dic
         target = api_path("/1.0/operations/{}/websocket", str(operation["id"]), secret=secrets[name])
         streams[name] = WebSocket(client.path, target, client.timeout)
         stack.callback(streams[name].close)
-    streams[STDIN].send_end()
     return streams
 
 
-def _read_output(streams: dict[str, WebSocket], deadline: float, instance: str) -> bytes:
-    """Read until both streams have ended, or until the deadline; return the beginning of the standard error.
-
-    :raises OutputLimitError: there was too much.
-    """
-    stderr, total = b"", 0
-    outputs = {streams[STDOUT], streams[STDERR]}
-    while outputs:
-        readable = [stream for stream in outputs if stream.has_pending]
-        readable = readable or select.select(outputs, [], [], max(0.0, deadline - time.monotonic()))[0]
-        if not readable:
-            return stderr  # the caller reports the timeout
-        for stream in readable:
-            data = stream.read()
-            total += len(data)
-            if stream is streams[STDERR]:
-                stderr = (stderr + data)[:MAX_STDERR]
-            if not stream.is_open:
-                outputs.discard(stream)
-        if total > MAX_OUTPUT:
-            _logger.debug("the command in %s printed more than %d bytes and is ended", instance, MAX_OUTPUT)
-            raise OutputLimitError(
-                f"a program in the container {instance!r} printed more than {MAX_OUTPUT >> 20} MiB while it was set up; it was ended.",
-                *another_image_hints(instance),
-            )
-    return stderr
+def _beginning(text: bytes | bytearray) -> str:
+    return text[:MAX_TEXT].decode("utf-8", errors="replace")
 
 
 def another_image_hints(instance: str) -> list[str]:
@@ -116,7 +240,3 @@ def another_image_hints(instance: str) -> list[str]:
         f"repoman remove {word}   # if the container exists; the repository stays",
         f"repoman new {word} --image IMAGE   # another image",
     ]
-
-
-def _timeout_error(instance: str, timeout: float) -> IncusError:
-    return IncusError(0, TIMEOUT_REASON, f"a program in the container {instance!r} did not end in {timeout:.0f} s.")

@@ -69,10 +69,22 @@ class WebSocket:
         """Return the file descriptor, for a selector."""
         return self.socket.fileno()
 
+    def send(self, data: bytes) -> None:
+        """Send at most 125 bytes; nothing if Incus has closed the connection already.
+
+        :raises OSError: the connection failed.
+        """
+        self._send_frame(BINARY, data)
+
     def send_end(self) -> None:
         """Send an empty text frame, with which Incus marks the end of a stream; nothing if Incus has closed the connection already."""
+        self._send_frame(TEXT, b"")
+
+    def _send_frame(self, opcode: int, data: bytes) -> None:
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
         with suppress(BrokenPipeError, ConnectionResetError):  # a command that ends at once may end before this is sent
-            self.socket.sendall(bytes((0x80 | TEXT, 0x80)) + os.urandom(4))
+            self.socket.sendall(bytes((0x80 | opcode, 0x80 | len(data))) + mask + masked)
 
     def read(self) -> bytes:
         """Read from the socket, at most once, and return the data in it; the stream has ended if :attr:`is_open` is false then.

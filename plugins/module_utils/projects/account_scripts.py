@@ -6,24 +6,34 @@
 
 from __future__ import annotations
 
-WAIT_READY_SCRIPT = r"""
-boot=$1 limit=$2
-if command -v cloud-init >/dev/null 2>&1; then timeout "$limit" cloud-init status --wait >/dev/null 2>&1; fi
-read -r init </proc/1/comm
-if [ "$init" = systemd ]; then
-    timeout "$boot" sh -c 'until case $(systemctl is-system-running --wait 2>/dev/null) in running|degraded|maintenance) ;; *) false ;; esac
-        do sleep 0.05; done'
-fi
-exit 0
-"""
-"""Waits until the system and cloud-init have started. Arguments: the seconds that each may take.
+READY_MARK, ACCOUNT_MARK = "repoman: the container is ready", "repoman: the account exists"
+"""The lines that a script prints to its standard output when a part is done."""
 
-Never fails: if something is not ready in time, the next command reports it.
-"""
-
-ENSURE_ACCOUNT_SCRIPT = r"""
-set -eu
+ARGUMENTS_SCRIPT = r"""
 name=$1 uid=$2 gid=$3 group=$4 home=$5 shell=$6 sudo=$7 is_new=$8 container=$9
+shift 9
+repository=$1 boot=$2 limit=$3
+"""
+"""Names the arguments of all parts: name, uid, gid, group, home and shell of the account; whether it may become root (``yes`` or ``no``),
+whether the instance was just made from its image, the name of the instance; the path of the repository in it; the seconds that the system
+and cloud-init may take to start.
+"""
+
+WAIT_READY_SCRIPT = rf"""
+{{
+    if command -v cloud-init; then timeout "$limit" cloud-init status --wait; fi
+    read -r init </proc/1/comm
+    if [ "$init" = systemd ]; then
+        timeout "$boot" sh -c 'until case $(systemctl is-system-running --wait) in running|degraded|maintenance) ;; *) false ;; esac
+            do sleep 0.02; done'
+    fi
+}} </dev/null >/dev/null 2>&1
+echo "{READY_MARK}"
+"""
+"""Waits until the system and cloud-init have started. Never fails: if something is not ready in time, the next part reports it."""
+
+_ACCOUNT_SCRIPT = r"""
+set -eu
 end='
 '
 fail() { echo "$1" >&2; exit 1; }
@@ -198,10 +208,14 @@ for file in /etc/skel/* /etc/skel/.[!.]*; do
     if cp -RP "$file" "$copy" 2>/dev/null; then chown -Rh "$uid:$gid" "$copy"; fi
 done
 """
-"""Makes sure that the account exists. Arguments: name, uid, gid, group, home and shell; whether it may become root (``yes`` or ``no``),
-whether the instance was just made from its image, and the name of the instance.
-
-Its standard error describes changes to an account of the image.
+ENSURE_ACCOUNT_SCRIPT = f"""
+({_ACCOUNT_SCRIPT}
+) </dev/null 2>&1
+code=$?
+[ "$code" = 0 ] || exit "$code"
+echo "{ACCOUNT_MARK}"
+"""
+"""Makes sure that the account exists. What it prints describes changes to an account of the image, or why it failed.
 
 An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups, except
 those that would let it become root, unless it may. In an instance that was made earlier, these are only named: the user may have added
@@ -213,7 +227,11 @@ hides what Incus mounts there, so its tmpfiles make the file again when the cont
 """
 
 VERIFY_WRITE_SCRIPT = r"""
-set -u
-su -s /bin/sh -- "$1" -c 'cd -- "$1" && umask 077 && : >"./$2" && : >"$HOME/$2" && rm -f -- "$HOME/$2"' repoman "$2" "$3"
+IFS= read -r probe || exit 1
+su -s /bin/sh -- "$name" -c 'cd -- "$1" && umask 077 && : >"./$2" && : >"$HOME/$2" && rm -f -- "$HOME/$2"' repoman "$repository" "$probe" \
+    </dev/null 2>&1 >/dev/null
 """
-"""Creates a probe file as the account, without removing it. Arguments: the account's name, the repository, the name of the file."""
+"""Creates a probe file as the account, without removing it. Its name is read from standard input, so that the host knows when it is made.
+
+What it prints is why that failed.
+"""

@@ -15,7 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Response, api_path
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import run_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import RunningCommand, run_command
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     PROTECTION_KEY,
@@ -164,6 +164,10 @@ class InstanceControl:
     def exec(self, command: list[str], timeout: float) -> tuple[int, str]:
         """Run a command in the instance; return its exit status and the beginning of its standard error."""
         return run_command(self.client, self.name, self.context.incus_project, command, timeout)
+
+    def start_command(self, command: list[str], timeout: float) -> RunningCommand:
+        """Start a command in the instance; see :class:`RunningCommand`."""
+        return RunningCommand(self.client, self.name, self.context.incus_project, command, timeout)
 
     def create_directory(self, path: str, uid: int, gid: int) -> None:
         """Create a directory in the instance, which may be stopped; an existing one does not change."""

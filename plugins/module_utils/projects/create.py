@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import S
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.images import image_source, with_image_secret
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount, cloud_init_config
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import cloud_init_config, create_home
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import OPERATION_TIMEOUT
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import creation_error, start_error
@@ -30,9 +30,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_unfinished,
     mount_targets,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance_setup import InstanceSetup
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import overlap_error
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import remove_leftover_probes, verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import remove_leftover_probes
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import diff_text
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
@@ -51,7 +52,7 @@ class InstanceCreation:
         self.target = task.request.target
         self.run_id = secrets.token_hex(8)
         self.directory = task.pin(desired.repository)
-        self.instance_account = InstanceAccount(self.control)
+        self.setup = InstanceSetup(self.control, desired.repository, self.directory)
         account = task.context.account
         config, devices = desired.config_and_devices()
         self.mount_targets = mount_targets(desired.with_profile_devices(devices).values())
@@ -79,7 +80,7 @@ class InstanceCreation:
                 progress=f"creating {name} from {self.image}…",
             )
         )
-        plan.add(Step(f"prepare the home {account.home}", lambda: self.instance_account.create_home(self.mount_targets)))
+        plan.add(Step(f"prepare the home {account.home}", lambda: create_home(self.control, self.mount_targets)))
         plan.add(Step(f"start {name}", self._start, progress=f"starting {name}…"))
         plan.add(Step(f"create the account {account.name}", self._ensure_account, progress=f"creating the account in {name}…"))
         plan.add(Step(f"verify that {account.name} can write to {self.desired.repository.container_path}", self._verify))
@@ -101,6 +102,7 @@ class InstanceCreation:
             raise creation_error(context, error, self.name, self.image, self.target) from error
 
     def _undo(self) -> None:
+        self.setup.close()
         self.directory.close()
         self.control.wait_for_operations(cancel=True)
         response = self.control.read_or_none()
@@ -123,10 +125,10 @@ class InstanceCreation:
             raise start_error(self.task.context, error, self.name, self.desired.repository) from error
 
     def _ensure_account(self) -> None:
-        self.task.warnings.extend(self.instance_account.ensure(self.desired.settings.sudo, is_new=True))
+        self.task.warnings.extend(self.setup.ensure_account(self.desired.settings.sudo, is_new=True))
 
     def _verify(self) -> None:
-        verify_mount(self.control, self.desired.repository, self.directory)
+        self.setup.verify()
         self.directory.close()
 
 

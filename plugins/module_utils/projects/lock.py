@@ -15,8 +15,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
-POLL_INTERVAL = 0.05
-
 
 @contextmanager
 def project_lock(registry_path: str, name: str, owner: Account, timeout: float) -> Iterator[bool]:
@@ -32,7 +30,7 @@ def project_lock(registry_path: str, name: str, owner: Account, timeout: float) 
     with ExitStack() as stack:
         try:
             lock = stack.enter_context(FileLock(path, owner))
-            waited = lock.acquire(timeout, poll=POLL_INTERVAL)
+            waited = lock.acquire(timeout)
         except TimeoutError:
             raise ConflictError(
                 f"another run is working on the project {name!r} right now.", f"see which: fuser -v {path}", "repoman list"

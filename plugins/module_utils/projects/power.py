@@ -12,11 +12,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.failures import UNDONE_HINT, start_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance_setup import InstanceSetup
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import project_summary
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 
@@ -112,8 +111,9 @@ class InstanceStart:
         directory.open()
         try:
             self.control.set_power("unfreeze" if self.status == "Frozen" else "start")
-            self.task.warnings.extend(InstanceAccount(self.control).ensure(self.sudo))
-            verify_mount(self.control, self.repository, directory)
+            with InstanceSetup(self.control, self.repository, directory) as setup:
+                self.task.warnings.extend(setup.ensure_account(self.sudo))
+                setup.verify()
         except incus.IncusError as error:
             problem = start_error(self.task.context, error, self.task.name, self.repository)
             self.started_elsewhere = isinstance(problem, ConcurrentChangeError)

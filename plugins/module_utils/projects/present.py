@@ -30,12 +30,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     made_from,
     previously_requested,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance_setup import verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.missing_profiles import missing_profiles_error
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import repository_notes, set_user_id_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import check_new_overlaps
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import new_command, other_containers_of
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.power import plan_power
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import PROBE_LIFETIME, leftover_probes, verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import PROBE_LIFETIME, leftover_probes
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remount import plan_remount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import (
     Repository,

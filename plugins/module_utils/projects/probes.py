@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Checks with a probe file that the container writes to the intended repository."""
+"""The probe files with which :mod:`projects.instance_setup` checks that the container writes to the intended repository."""
 
 from __future__ import annotations
 
@@ -12,47 +12,13 @@ import stat
 import time
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError, RunInterruptedError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import EXEC_TIMEOUT, InstanceAccount
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.pinned_directory import PinnedDirectory
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import Repository
 
 PROBE_NAME = re.compile(r"\.repoman-probe-[0-9a-f]{16}")
-PROBE_LIFETIME = 2 * EXEC_TIMEOUT
+PROBE_TIMEOUT = 60.0
+"""Seconds that the container may take to create one."""
+PROBE_LIFETIME = 2 * PROBE_TIMEOUT
 """Seconds after which a probe cannot belong to a run that is still checking."""
-
-
-def verify_mount(instance: InstanceControl, repository: Repository, directory: PinnedDirectory) -> None:
-    """Check that the account can write to the repository, and that the mounted directory is ``directory``.
-
-    :param directory: directory of the repository, already open.
-    :raises RepomanError: it cannot write.
-    :raises ConflictError: another directory was mounted instead.
-    """
-    before = os.stat(directory.fd_path)
-    try:
-        remove_leftover_probes(directory.fd_path, instance.context.account, PROBE_LIFETIME)
-        _verify_write_access(instance, repository, directory)
-    finally:
-        with suppress(OSError):  # probes change the time of the directory, which the backup compares
-            os.utime(directory.fd_path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def _verify_write_access(instance: InstanceControl, repository: Repository, directory: PinnedDirectory) -> None:
-    try:
-        InstanceAccount(instance).verify_write_access(repository.container_path, directory.fd_path)
-    except RepomanError as error:
-        if isinstance(error, RunInterruptedError):
-            raise
-        with suppress(RepomanError):  # the probe may have been written to another directory
-            instance.exec(["/bin/sh", "-c", 'rm -f -- "$0"/.repoman-probe-*', repository.container_path], EXEC_TIMEOUT)
-        if not directory.is_unchanged():
-            raise directory.replaced_error() from error
-        error.message = error.message.replace(directory.fd_path, repository.host_path)
-        error.hints = [hint.replace(directory.fd_path, repository.host_path) for hint in error.hints]
-        raise
 
 
 def remove_leftover_probes(directory: str, account: Account, min_age: float) -> None:

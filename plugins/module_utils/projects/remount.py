@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance_setup import verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.stale_mount import stale_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import check_inner_mounts

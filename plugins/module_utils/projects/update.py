@@ -13,7 +13,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import InstanceAccount
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import create_home
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.desired import DesiredInstance, Devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     APPLIED_KEY,
@@ -25,9 +25,9 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     expanded_devices,
     mount_targets,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance_setup import InstanceSetup
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes import protection_note
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import mounted_repositories, new_command
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.probes import verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.protected_record import kept_record
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import Differences, diff_text, reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
@@ -102,7 +102,6 @@ class InstanceUpdate:
         self.repository, self.sudo = desired.repository, desired.settings.sudo
         self.current, self.desired = differences.current, differences.desired
         self.control = task.control
-        self.instance_account = InstanceAccount(self.control)
         self.directory = task.pin(self.repository)
         self.body = {key: instance[key] for key in METADATA_KEYS if key in instance} | self.desired
         self.remounts = task.adopts or self.current["devices"].get(REPO_DEVICE) != self.desired["devices"][REPO_DEVICE]
@@ -123,7 +122,7 @@ class InstanceUpdate:
                 f"the container {self.task.name!r} was changed by another program at the same time.", "run the command again"
             )
         if self.targets:
-            self.instance_account.create_home(self.targets)
+            create_home(self.control, self.targets)
         try:
             if self.remounts:
                 self.directory.open()
@@ -139,8 +138,9 @@ class InstanceUpdate:
 
     def _verify(self, is_running: bool) -> None:
         if is_running:
-            self.task.warnings.extend(self.instance_account.ensure(self.sudo))
-            verify_mount(self.control, self.repository, self.directory)
+            with InstanceSetup(self.control, self.repository, self.directory) as setup:
+                self.task.warnings.extend(setup.ensure_account(self.sudo))
+                setup.verify()
             self.is_verified = True
         elif not self.directory.is_unchanged():
             raise self.directory.replaced_error()

@@ -12,16 +12,20 @@ import re
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import command as incus_command
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import MAX_OUTPUT, MAX_STDERR, run_command
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import (
+    MAX_OUTPUT,
+    MAX_TEXT,
+    CommandOutput,
+    TimeLimit,
+    run_command,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.websocket import GUID, ProtocolError, WebSocket
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,8 +45,11 @@ def frame(data: bytes, opcode: int = 2) -> bytes:
 
 
 @contextmanager
-def server(pieces: list[bytes], answer: bytes | None = None) -> Iterator[str]:
-    """Serve one connection: shake hands, or send ``answer``; then send the pieces and hang up. Yields the path of the socket."""
+def server(pieces: list[bytes], answer: bytes | None = None, *, hold: bool = False) -> Iterator[str]:
+    """Serve one connection: shake hands, or send ``answer``; then send the pieces and hang up, or ``hold`` it until the client does.
+
+    Yields the path of the socket.
+    """
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{place}/s")
         listener.listen()
@@ -59,11 +66,24 @@ def server(pieces: list[bytes], answer: bytes | None = None) -> Iterator[str]:
                 end.sendall(answer or b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: " + accept + b"\r\n\r\n")
                 for piece in pieces:
                     end.sendall(piece)
+                while hold and end.recv(4096):
+                    pass
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"{place}/s"
         thread.join()
+
+
+@contextmanager
+def reading(stdout: str, stderr: str) -> Iterator[CommandOutput]:
+    """Read the output of a command from two servers."""
+    out, err = WebSocket(stdout, "/", 10), WebSocket(stderr, "/", 10)
+    try:
+        yield CommandOutput("x", out, err)
+    finally:
+        out.close()
+        err.close()
 
 
 def read_all(path: str) -> bytes:
@@ -108,22 +128,49 @@ def test_masked_frames_are_refused() -> None:
         read_all(path)
 
 
-@pytest.mark.parametrize("size", [0, 10, MAX_STDERR + 1, MAX_OUTPUT + 1])
+@pytest.mark.parametrize("size", [0, 10, MAX_TEXT + 1, MAX_OUTPUT + 1])
 def test_limits_on_output(size: int) -> None:
     """The beginning of standard error is kept; too much of both together ends the command."""
     sent = b"".join(frame(b"e" * min(60000, size - start)) for start in range(0, size, 60000)) + END
-    with server([sent]) as err, server([END]) as out:
-        streams = {incus_command.STDERR: WebSocket(err, "/", 10), incus_command.STDOUT: WebSocket(out, "/", 10)}
-        try:
-            if size > MAX_OUTPUT:
-                with pytest.raises(RepomanError, match="printed more than 1 MiB") as caught:
-                    incus_command._read_output(streams, time.monotonic() + 60, "x")
-                assert [hint.split("   #")[0] for hint in caught.value.hints] == ["repoman remove x", "repoman new x --image IMAGE"]
-            else:
-                assert incus_command._read_output(streams, time.monotonic() + 60, "x") == b"e" * min(size, MAX_STDERR)
-        finally:
-            for stream in streams.values():
-                stream.close()
+    with server([sent]) as err, server([END]) as out, reading(out, err) as output:
+        if size > MAX_OUTPUT:
+            with pytest.raises(RepomanError, match="printed more than 1 MiB") as caught:
+                output.read_all(TimeLimit("x", 60))
+            assert [hint.split("   #")[0] for hint in caught.value.hints] == ["repoman remove x", "repoman new x --image IMAGE"]
+        else:
+            assert output.read_all(TimeLimit("x", 60)) == "" and output.stderr == b"e" * min(size, MAX_TEXT)
+
+
+@given(st.lists(st.integers(1, 60), max_size=5))
+def test_marks_in_any_pieces(cuts: list[int]) -> None:
+    """A mark is a line of its own, wherever its pieces end; each text is what came since the mark before; no mark is no text."""
+    sent = b"a mark\nmarked\nmark\nmark\nsecond\nmark\nthe rest"
+    edges = sorted({0, len(sent), *(min(cut, len(sent)) for cut in cuts)})
+    pieces = [frame(sent[start:stop]) for start, stop in pairwise(edges)]
+    limit = TimeLimit("x", 60)
+    with server([*pieces, END]) as out, server([END]) as err, reading(out, err) as output:
+        assert [output.read_until("mark", limit) for _ in range(4)] == ["a mark\nmarked", "", "second", None]
+        assert output.read_all(limit) == "the rest"
+
+
+def test_a_command_that_takes_too_long() -> None:
+    """The error has the limit of the part that took too long."""
+    with server([END]) as err, server([frame(b"mark\n")], hold=True) as out, reading(out, err) as output:
+        assert output.read_until("mark", TimeLimit("x", 60)) == ""
+        with pytest.raises(IncusError, match=r"'x' did not end in 0 s\."):
+            output.read_all(TimeLimit("x", 0))
+
+
+def test_a_line_that_is_sent() -> None:
+    """The frames of a client are masked; only what the mask hides is the line."""
+    client, end = socket.socketpair()
+    stream = WebSocket.__new__(WebSocket)
+    stream.socket = client
+    stream.send(b"a line\n")
+    sent = end.recv(1000)
+    assert sent[:2] == b"\x82\x87" and bytes(byte ^ sent[2 + index % 4] for index, byte in enumerate(sent[6:])) == b"a line\n"
+    client.close()
+    end.close()
 
 
 @pytest.mark.parametrize(

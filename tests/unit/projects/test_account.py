@@ -4,15 +4,27 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import cloud_init_config, home_directories, validate_account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import (
+    cloud_init_config,
+    create_home,
+    home_directories,
+    validate_account,
+)
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Defaults, Registry
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_daemon import Daemon, Reply
 
 ALICE = Account(name="alice", uid=1500, gid=1501, group="people", home="/home/alice", shell="/bin/zsh")
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1) | st.sampled_from(
@@ -69,3 +81,24 @@ def test_home_directories() -> None:
     """The home and the parents of mounts in it, outermost first; no other directory."""
     targets = ["/home/alice/repos/demo", "/home/alice/.gitconfig", "/home/alicex/y", "/srv/x", "/home/alice/a/b/../c"]
     assert home_directories(ALICE, targets) == ["/home/alice", "/home/alice/a", "/home/alice/repos"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "made", "fails"),
+    [
+        ([], ["me 1500", "me/a 1500"], False),
+        ([404], ["me 1500", "/srv 0", "/srv/people 0", "me 1500", "me/a 1500"], False),
+        ([500], ["me 1500"], True),
+        ([404, 200, 200, 404], ["me 1500", "/srv 0", "/srv/people 0", "me 1500"], True),
+    ],
+)
+def test_home_in_an_image(daemon: Daemon, replies: list[int], made: list[str], fails: bool) -> None:
+    """The directories above the home, which most images have, are only made if it cannot be made without them."""
+    daemon.say(*(Reply(status=code, **({} if code == 200 else {"kind": "error", "error": "no", "error_code": code})) for code in replies))
+    me = replace(ALICE, home="/srv/people/me")
+    registry = Registry("", "", 3, "quiet", "", Defaults(), {})
+    control = InstanceControl(RunContext(me, "", registry, Client(daemon.path)), "demo")
+    with pytest.raises(IncusError) if fails else nullcontext():
+        create_home(control, ["/srv/people/me/a/b", "/mnt"])
+    requests = [(parse_qs(urlsplit(seen.target).query)["path"][0], seen.headers["X-Incus-uid"]) for seen in daemon.seen]
+    assert [f"{path.replace(me.home, 'me')} {uid}" for path, uid in requests] == made
