@@ -23,6 +23,8 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+PLAIN_STRING = re.compile(r"""[ !#-\[\]-~]*""")
+"""A string of printable ASCII with nothing to escape."""
 HEADERS = ("[", "[[")
 
 
@@ -131,6 +133,10 @@ def to_toml(value: Any) -> str:
         return "{ " + ", ".join(f"{dotted_key((key,))} = {to_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, list):
         return "[" + ", ".join(map(to_toml, value)) + "]"
-    import tomlkit  # only writes need it, and loading it costs as much as all the rest
+    if isinstance(value, str) and PLAIN_STRING.fullmatch(value):
+        return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    import tomlkit  # what needs it is rare, and loading it costs as much as the rest of a registry's entry
 
     return str(tomlkit.item(value).as_string())

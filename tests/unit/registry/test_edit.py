@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 
 import pytest
+import tomlkit  # also for a child process that may not read it
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text, put_project
@@ -21,11 +24,38 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import migrate, parse
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import edit_file
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_syntax import to_toml
 from hypothesis import given
 from hypothesis import strategies as st
 from registry_texts import HEAD, SCHEMA_1, SCHEMA_2, SCHEMA_3, changed_lines, drop, nothing, put, read, set_lan_ip, write
 
-importlib.import_module("tomlkit")  # the registry loads it when it writes: too late for a child process that may not read it
+
+@given(
+    st.text()
+    | st.sampled_from(["", "~/repos", "images:a/b", 'a"b', "a\\b", "a\tb", "ä", "\x7f", " #[]{}=,'~!"])
+    | st.booleans()
+    | st.integers()
+)
+def test_values_are_written_as_tomlkit_does(value: object) -> None:
+    """Also those that are written without it."""
+    assert to_toml(value) == tomlkit.item(value).as_string()
+
+
+def test_an_entry_is_written_without_tomlkit() -> None:
+    """Loading it would take longer than all the rest of the edit."""
+    script = (
+        "import sys; from ansible_collections.homelab.repoman.plugins.module_utils.registry import edit, model;"
+        "print(edit.edit_text(edit.DEFAULT_TEXT, '/r', lambda data: edit.put_project(data, model.Project('a', 'a', profiles=('b',)))));"
+        "assert 'tomlkit' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and '[[project]]\nname = "a"\n' in done.stdout, done.stderr
 
 
 def test_one_change_changes_one_line() -> None:
