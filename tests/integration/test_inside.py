@@ -140,7 +140,7 @@ def test_home_has_the_images_skeleton(ready: World, variant: Variant) -> None:
 
 
 def test_cloud_init_makes_the_account(ready: World, proxy: RecordingProxy) -> None:
-    """With cloud-init it is there by user data, with no default user, and the home with its skeleton is its own; one command waits for that."""
+    """With cloud-init it is there by user data, without a default user, and it owns its home with the skeleton. One command does it all."""
     ready.git_repository("demo")
     proxy.clear()
     ready.repoman("new", "demo", "--image", "debian-cloud")

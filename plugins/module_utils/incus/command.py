@@ -67,7 +67,7 @@ class CommandOutput:
     """What a command in an instance prints, read as it comes and limited.
 
     :param instance: the name of the instance.
-    :ivar stderr: the beginning of its standard error, as far as it was read.
+    :ivar stderr: the beginning of the standard error that was read so far.
     """
 
     def __init__(self, instance: str, stdout: WebSocket, stderr: WebSocket) -> None:
@@ -76,7 +76,7 @@ class CommandOutput:
         self._text, self._total = bytearray(b"\n"), 0
 
     def read_until(self, mark: str, limit: TimeLimit) -> str | None:
-        """Read the standard output until a line is ``mark``; return the beginning of what came before, or ``None`` if there is no such line.
+        """Read the standard output up to a line ``mark``; return the beginning of the text before it, or ``None`` if it ends without that line.
 
         :raises IncusError: it took too long. :class:`OutputLimitError`: there was too much.
         """
@@ -123,7 +123,7 @@ class RunningCommand:
 
     Use it as a context manager: leaving it ends the command if it still runs.
 
-    :param timeout: seconds until :meth:`read_until` or :meth:`finish` has returned, or until :meth:`continue_with` gives it more.
+    :param timeout: seconds it may take; :meth:`continue_with` starts a new limit.
     :raises IncusError: Incus cannot run it.
     """
 
@@ -156,11 +156,11 @@ class RunningCommand:
 
     @property
     def stderr(self) -> str:
-        """The beginning of its standard error, as far as it was read."""
+        """The beginning of the standard error that was read so far."""
         return _beginning(self._output.stderr)
 
     def read_until(self, mark: str) -> str | None:
-        """Read until it has printed a line ``mark``; return the beginning of what came before, or ``None`` if it ended without that line.
+        """Read its output up to a line ``mark``; return the beginning of the text before it, or ``None`` if it ends without that line.
 
         :raises IncusError: it took too long. :class:`OutputLimitError`: it printed too much.
         """
@@ -168,9 +168,10 @@ class RunningCommand:
             return self._output.read_until(mark, self._limit)
 
     def continue_with(self, timeout: float, line: str = "") -> None:
-        """Give it more time, and send it a line, if there is one.
+        """Start a new time limit, and send a line to the command.
 
         :param timeout: seconds from now.
+        :param line: without the end of the line; nothing is sent if it is empty.
         """
         self._limit = TimeLimit(self.instance, timeout)
         if line:

@@ -215,7 +215,7 @@ code=$?
 [ "$code" = 0 ] || exit "$code"
 echo "{ACCOUNT_MARK}"
 """
-"""Makes sure that the account exists. What it prints describes changes to an account of the image, or why it failed.
+"""Makes sure that the account exists. Prints changes to an account of the image, or why it failed.
 
 An account of the image with the same name or uid is taken over if it is for a person (uid 1000 to 65533), and keeps its groups, except
 those that would let it become root, unless it may. In an instance that was made earlier, these are only named: the user may have added
@@ -233,5 +233,5 @@ su -s /bin/sh -- "$name" -c 'cd -- "$1" && umask 077 && : >"./$2" && : >"$HOME/$
 """
 """Creates a probe file as the account, without removing it. Its name is read from standard input, so that the host knows when it is made.
 
-What it prints is why that failed.
+If that fails, it prints why.
 """

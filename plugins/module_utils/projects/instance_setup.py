@@ -41,8 +41,8 @@ AS_ROOT = "as root"
 class InstanceSetup:
     """The check that the user can work in a running instance; :meth:`ensure_account` first, if it was just started.
 
-    Each process that starts in an instance costs the time of many requests, so all parts are one command. It prints a mark after each, and
-    waits for the name of the probe before it writes that. So each part has its own time limit, its own errors and its own step in the plan.
+    Starting a process in an instance takes as long as many requests, so one command does all parts. It prints a mark after each, and waits
+    for the name of the probe before it writes the probe. So each part has its own time limit, its own errors and its own step in the plan.
 
     :param instance: the instance.
     :param repository: the repository.

@@ -143,7 +143,7 @@ def test_limits_on_output(size: int) -> None:
 
 @given(st.lists(st.integers(1, 60), max_size=5))
 def test_marks_in_any_pieces(cuts: list[int]) -> None:
-    """A mark is a line of its own, wherever its pieces end; each text is what came since the mark before; no mark is no text."""
+    """A mark is a whole line, in any pieces; each text starts after the previous mark. Without a mark, the result is ``None``."""
     sent = b"a mark\nmarked\nmark\nmark\nsecond\nmark\nthe rest"
     edges = sorted({0, len(sent), *(min(cut, len(sent)) for cut in cuts)})
     pieces = [frame(sent[start:stop]) for start, stop in pairwise(edges)]
