@@ -1,24 +1,27 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs ``incus exec`` and passes signals on to the command in the container.
+"""Waits for ``incus exec`` and passes signals on to the command in the container.
 
 The client passes signals only to the first process in the container, which is ``su``, and that blocks most of them. This program sends
 them to all processes of the command's session, with a second ``incus exec``. It is a program of its own, with the standard library only,
-because it stays as long as the shell does.
+because it stays as long as the shell does. The process that it replaces has started the client, which works while this program is loaded.
 
-Arguments: the token of the session, ``login`` for a login shell or ``command``, the number of words of the prefix, the prefix (``incus
-exec`` with its options and the name of the instance), and the rest of the command line of the client.
+Arguments: the process ID of the client, the token of the session, ``login`` for a login shell or ``command``, and the start of the client's
+command line: ``incus exec`` with its options and the name of the instance.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+
+TYPE_CHECKING = False  # importing typing takes as long as all the rest
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
@@ -77,15 +80,9 @@ null byte. Arguments: the token, the name of the signal."""
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Run the client, and end as it ends."""
-    token, kind, count, *words = argv
-    prefix, client = words[: int(count)], words
-    terminal = client[int(count)] == "-t"
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCHLD})
-    try:
-        child = _start(client, new_session=not terminal)
-    except OSError as error:
-        sys.exit(f"repoman: error: cannot start {client[0]}: {error.strerror}.")
+    """Wait for the client, and end as it ends. The signals are blocked already."""
+    pid, token, kind, *prefix = argv
+    child = int(pid)
     helpers: set[int] = set()
     status: int | None = None
     while status is None or helpers:
@@ -94,9 +91,9 @@ def main(argv: list[str]) -> NoReturn:
             name = _name_inside(signal.Signals(number), kind == LOGIN)
             with suppress(OSError):  # without a process for it, this signal is lost; another one can be sent
                 helpers.add(_start([*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], is_silent=True))
-        for pid, ended_with in _ended():
-            helpers.discard(pid)
-            if pid == child:
+        for ended, ended_with in _ended():
+            helpers.discard(ended)
+            if ended == child:
                 status = ended_with
     code = os.waitstatus_to_exitcode(status)
     if code == MISSING and _run([*prefix, "-T", "--", "/bin/sh", "-c", 'rm "$0$1"', MISSING_MARK, token]) == 0:
@@ -105,7 +102,17 @@ def main(argv: list[str]) -> NoReturn:
         signal.signal(-code, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGCHLD})
         os.kill(os.getpid(), -code)
-    sys.exit(code if code >= 0 else 128 - code)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def start(client: list[str], environment: Mapping[str, str], new_session: bool) -> int:
+    """Block the signals, and start the client; return its process ID, for a process that becomes this program.
+
+    :param new_session: the terminal sends it no signals.
+    :raises OSError: there is no process for it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCHLD})
+    return _start(client, environment, new_session=new_session)
 
 
 def _run(argv: list[str]) -> int:
@@ -134,8 +141,8 @@ def _ended() -> list[tuple[int, int]]:
     return ended
 
 
-def _start(argv: list[str], *, new_session: bool = True, is_silent: bool = False) -> int:
-    """Start a program, which does not outlive this one; return its process ID.
+def _start(argv: list[str], environment: Mapping[str, str] = os.environ, *, new_session: bool = True, is_silent: bool = False) -> int:
+    """Start a program, which does not outlive this process; return its process ID.
 
     :param new_session: the terminal sends it no signals, but it can read from it.
     :param is_silent: it has no standard streams.
@@ -144,6 +151,8 @@ def _start(argv: list[str], *, new_session: bool = True, is_silent: bool = False
     if child:
         return child
     try:
+        import ctypes
+
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if new_session:
             os.setsid()
@@ -151,9 +160,12 @@ def _start(argv: list[str], *, new_session: bool = True, is_silent: bool = False
             null = os.open(os.devnull, os.O_RDWR)
             for fd in (0, 1, 2):
                 os.dup2(null, fd)
+        for number in SIGNALS:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGCHLD})
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.execvp(argv[0], argv)  # noqa: S606
+        os.execvpe(argv[0], argv, environment)  # noqa: S606
     except OSError as error:
         os.write(2, os.fsencode(f"repoman: error: cannot start {argv[0]}: {error.strerror}.\n"))
         os._exit(1)

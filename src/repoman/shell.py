@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -189,16 +188,21 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str], subdirectory: 
     """Replace this process with one that runs a shell, or a command, in the project's container; see :mod:`repoman.attach`.
 
     :param subdirectory: see :func:`command_line`.
-    :raises CliError: the ``incus`` client is not installed.
+    :raises CliError: the ``incus`` client is not installed, or there is no process for it.
     """
     if shutil.which("incus") is None:
         raise CliError("the incus client is not installed.", "sudo apt install incus-client")
     terminal = os.isatty(sys.stdin.fileno()) and os.isatty(sys.stdout.fileno())
-    token, prefix = secrets.token_hex(8), command_prefix(result)
+    token, prefix = os.urandom(8).hex(), command_prefix(result)
     client = command_line(result, command, terminal, os.environ.get("TERM", ""), token, subdirectory)
     kind = attach.COMMAND if command else attach.LOGIN
-    argv = [sys.executable, "-I", "-S", attach.__file__, token, kind, str(len(prefix)), *client]
-    replace_process(argv, client_environment(os.environ, result["socket"]))
+    environment = client_environment(os.environ, result["socket"])
+    _prepare_streams()
+    try:
+        child = attach.start(client, environment, new_session=not terminal)
+    except OSError as error:
+        raise CliError(f"cannot start {client[0]}: {error.strerror}.") from error
+    replace_process([sys.executable, "-I", "-S", attach.__file__, str(child), token, kind, *prefix], environment)
 
 
 def exec_repoman(arguments: Sequence[str]) -> NoReturn:
@@ -209,8 +213,13 @@ def exec_repoman(arguments: Sequence[str]) -> NoReturn:
 
 def replace_process(argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replace this process with a program, which gets its standard streams."""
+    _prepare_streams()
+    os.execve(argv[0], list(argv), environment)  # noqa: S606
+
+
+def _prepare_streams() -> None:
+    """Prepare the standard streams for another program."""
     for fd in (0, 1, 2):
         os.set_inheritable(fd, True)  # ansible clears it
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(argv[0], list(argv), environment)  # noqa: S606

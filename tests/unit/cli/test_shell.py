@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,23 +99,65 @@ def test_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hints == ["sudo apt install incus-client"]
 
 
-ATTACH = [sys.executable, "-I", "-S", attach.__file__, "token", attach.COMMAND, "1"]
+ATTACH = """\
+import errno, os, sys
+from repoman import attach
+start, client = attach.start(sys.argv[1:], os.environ, new_session=True), sys.argv[1]
+"""
+"""Starts a client as ``exec_shell`` does."""
+BECOME = "os.execv(sys.executable, [sys.executable, '-I', '-S', attach.__file__, str(start), 'token', attach.COMMAND, client])\n"
+REFUSE = """\
+def refused():
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+os.fork = refused
+attach.main([str(start), "token", attach.COMMAND, client])
+"""
+
+
+def attached(script: str, client: str) -> subprocess.CompletedProcess[str]:
+    """Start a client, and go on with the rest of a script."""
+    return subprocess.run([sys.executable, "-c", ATTACH + script, client, "-T"], capture_output=True, text=True, check=False)
 
 
 def test_a_client_that_is_gone() -> None:
     """It is one sentence."""
-    done = subprocess.run([*ATTACH, "/nonexistent/incus", "-T"], capture_output=True, text=True, check=False)
+    done = attached(BECOME, "/nonexistent/incus")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "repoman: error: cannot start /nonexistent/incus: No such file or directory.\n"
 
 
-def test_no_process_for_the_client() -> None:
+def test_no_process_for_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one sentence, too."""
-    script = "import errno, os, runpy, sys\nsys.argv = sys.argv[1:]\n"
-    script += "def fork():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
-    script += "os.fork = fork\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
-    done = subprocess.run([sys.executable, "-c", script, *ATTACH[3:], "/bin/true", "-T"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "repoman: error: cannot start /bin/true: Resource temporarily unavailable.\n")
+
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    (tmp_path / "incus").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", Path("/dev/null").open())  # noqa: SIM115 - the process ends with it
+    monkeypatch.setattr(os, "fork", refused)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with pytest.raises(CliError, match=r"^cannot start incus: Resource temporarily unavailable\.$"):
+            shell.exec_shell(RESULT, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def test_a_client_that_ends_at_once_or_by_a_signal(tmp_path: Path) -> None:
+    """Its end is not missed while the program that waits for it is loaded; it starts without blocked signals and with the default ones."""
+    client = tmp_path / "client"
+    client.write_text("#!/bin/sh\ngrep -E 'Sig(Blk|Ign)' /proc/self/status\nexit 3\n", encoding="utf-8")
+    client.chmod(0o755)
+    slowly = f"import time\nwhile open(f'/proc/{{start}}/stat').read().split()[2] != 'Z':\n    time.sleep(0.01)\n{BECOME}"
+    handled = "import signal\nsignal.signal(signal.SIGTERM, print)\n"
+    done = attached(slowly, str(client))
+    assert (done.returncode, done.stderr) == (3, "")
+    passed_on = sum(1 << number - 1 for number in (*attach.SIGNALS, signal.SIGCHLD, signal.SIGPIPE))
+    assert [int(line.split()[1], 16) & passed_on for line in done.stdout.splitlines()] == [0, 0]
+    client.write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
+    command = [sys.executable, "-c", handled + ATTACH + BECOME, str(client), "-T"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGTERM
 
 
 def test_no_process_to_pass_a_signal_on(tmp_path: Path) -> None:
@@ -120,9 +165,5 @@ def test_no_process_to_pass_a_signal_on(tmp_path: Path) -> None:
     client = tmp_path / "client"
     client.write_text('#!/bin/sh\nkill -TERM "$PPID"\nsleep 0.2\nexit 7\n', encoding="utf-8")
     client.chmod(0o755)
-    script = "import errno, os, runpy, sys\nsys.argv = sys.argv[1:]\nreal = os.fork\n"
-    script += "def fork():\n    os.fork = refused\n    return real()\n"
-    script += "def refused():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
-    script += "os.fork = fork\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
-    done = subprocess.run([sys.executable, "-c", script, *ATTACH[3:], str(client), "-T"], capture_output=True, text=True, check=False)
+    done = attached(REFUSE, str(client))
     assert (done.returncode, done.stderr) == (7, "")
