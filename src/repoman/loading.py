@@ -10,7 +10,6 @@ reads it alone, and the names of modules, nine tenths of the table, only if one 
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from typing import Any
 
 from ansible.utils.collection_loader import _collection_finder
 
-from repoman import fast_yaml
+from repoman import fast_yaml, shared
 
 PACKAGE = "ansible_collections.homelab.repoman."
 BASE_LOADER = "_AnsibleCollectionPkgLoaderBase"
@@ -38,12 +37,9 @@ PLACEHOLDER = "not read yet"
 def install(collections: str) -> None:
     """Change the loader in this process. Parts that another version of ansible lacks are not changed.
 
-    Root leaves no bytecode files in another user's checkout, who could not delete their directories.
-
     :param collections: directory of ``ansible_collections`` with this collection.
     """
-    if os.geteuid() == 0 and os.stat(os.path.join(collections, *PACKAGE.strip(".").split("."))).st_uid != 0:
-        sys.dont_write_bytecode = True
+    shared.spare_checkout(collections)
     base: Any = getattr(_collection_finder, BASE_LOADER, None)
     reader: Any = getattr(_collection_finder, READER, None)
     if hasattr(base, "get_code") and hasattr(base, "get_filename"):

@@ -141,8 +141,7 @@ class Playbook:
             directory = temporary.find_parent(Path("~/.ansible/tmp").expanduser())
             variables |= {"ANSIBLE_LOCAL_TEMP": directory} if directory else {}
         if "ANSIBLE_CONFIG" not in current:
-            files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_CONFIG)
-            variables["ANSIBLE_CONFIG"] = str(next(file for file in files if os.access(file, os.R_OK)))
+            variables["ANSIBLE_CONFIG"] = str(config_file())
         return variables
 
     def run(self, brief: bool = False) -> PlaybookResult:
@@ -258,6 +257,12 @@ def _import_settings() -> None:
         raise
     except Exception as error:
         raise SystemExit(" ".join(str(error).split())) from error
+
+
+def config_file() -> Path:
+    """Return the file with Ansible's settings, unless ``ANSIBLE_CONFIG`` names one: the user's, the system's, or repoman's own."""
+    files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_CONFIG)
+    return next(file for file in files if os.access(file, os.R_OK))
 
 
 def mark_unsafe(value: Any) -> Any:

@@ -20,7 +20,10 @@ from contextlib import contextmanager
 
 import pytest
 from proxy import RecordingProxy
-from world import TIMEOUT, World
+from world import TIMEOUT, Result, World
+
+READ = ("GET", "/1.0/instances/demo?project=repoman")
+"""The request of a shell that needs no playbook run."""
 
 
 class Terminal:
@@ -100,7 +103,7 @@ def raw(world: World, *argv: str | bytes, stdin: bytes = b"") -> subprocess.Comp
 
 
 def test_in_a_pipe(demo: World, proxy: RecordingProxy) -> None:
-    """Any bytes as arguments and input, errors on their own stream, the exit status or the signal; one request before the client's."""
+    """Any bytes as arguments and input, errors on their own stream, the exit status or the signal; exactly one request before the client's."""
     odd = [b"a b", b"", b"-x", b"--", b"$HOME `id` \\ '\"", b"new\nline\n", b"\xff\xfe\x01", "ü".encode(), b"%s\\0101"]
     assert raw(demo, "shell", "demo", "--", "printf", "%s|", *odd).stdout == b"|".join(odd) + b"|"
     data = os.urandom(3_000_000)
@@ -108,11 +111,82 @@ def test_in_a_pipe(demo: World, proxy: RecordingProxy) -> None:
     done = raw(demo, "shell", "demo", "--", "sh", "-c", "cat; echo trouble >&2; pwd >&2; exit 42", stdin=data)
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
     assert done.stderr == f"trouble\n{demo.repos}/demo\n".encode() and done.returncode == 42
-    before_exec = [target for _method, target in proxy.requests[: [method for method, _target in proxy.requests].index("POST")]]
-    assert sum("/1.0/" in target for target in before_exec if "instances?" in target or "profiles" in target) == 1
+    methods = [method for method, _target in proxy.requests]
+    first, *of_client = proxy.requests[: methods.index("POST")]
+    assert first == READ and methods.count("POST") == 1
+    assert [target for _method, target in of_client if target.split("?")[0] not in ("/1.0", "/1.0/events")] == []
     for name in ("TERM", "KILL"):
         assert raw(demo, "shell", "demo", "--", "sh", "-c", f"kill -{name} $$").returncode == 128 + getattr(signal, f"SIG{name}")
     assert raw(demo, "shell", "demo", "--", "no-such-command").returncode == 127
+
+
+LIBRARIES = ("ansible", "jinja2", "yaml", "tomlkit")
+
+
+def imports(world: World, *argv: str, code: int = 0, env: dict[str, str] | None = None) -> tuple[set[str], Result]:
+    """Run the command; return the libraries that it imported, and the result without Python's list of imports."""
+    done = world.repoman(*argv, code=code, env={"PYTHONPROFILEIMPORTTIME": "1"} | (env or {}))
+    lines = done.err.splitlines(keepends=True)
+    modules = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert "repoman.running" in modules
+    return modules & set(LIBRARIES), Result(done.code, done.out, "".join(line for line in lines if not line.startswith("import time:")))
+
+
+def test_a_running_container_needs_no_playbook(demo: World, proxy: RecordingProxy) -> None:
+    """It is opened without ansible and without libraries that only a change needs, registered or not; the trace tells what happened."""
+    proxy.clear()
+    trace = demo.home / "trace"
+    libraries, done = imports(demo, "-q", "shell", "demo", "pwd", env={"REPOMAN_LOG": str(trace)})
+    assert (libraries, done.out, done.err) == (set(), f"{demo.repos}/demo\n", "")
+    assert proxy.requests.count(READ) == 1 and proxy.requests[0] == READ
+    told = [line.split(" ", maxsplit=2)[2] for line in trace.read_text().splitlines()]
+    assert (
+        told[0] == "running: reading demo without a playbook" and told[-1] == "running: used as it is" and f"GET {READ[1]} 200" in told[2]
+    )
+    ordinary = demo.registry.read_text()
+    demo.write(demo.registry, ordinary[: ordinary.index("[[project]]")])
+    assert imports(demo, "shell", "demo", "pwd") == (set(), Result(0, f"{demo.repos}/demo\n", ""))
+
+
+def test_all_else_is_left_to_the_playbook(demo: World, proxy: RecordingProxy) -> None:
+    """With options that show or change something, and if the container cannot be used as it is, a playbook is run as ever."""
+
+    def ran(*argv: str, code: int = 0, env: dict[str, str] | None = None) -> Result:
+        proxy.clear()
+        libraries, done = imports(demo, *argv, code=code, env=env)
+        assert "ansible" in libraries, argv
+        return done
+
+    def mark(key: str, value: str) -> None:
+        demo.incus("config", "set", "--project=repoman", "demo", f"user.repoman.{key}={value}")
+
+    shell = ("shell", "demo", "--", "sh", "-c", "ls -A")
+    assert ran("--check", *shell).out == "" and READ not in proxy.requests
+    assert ran("-v", *shell).out == ".git\n" and READ not in proxy.requests
+    assert ran(*shell, env={"ANSIBLE_VERBOSITY": "0"}).out == ".git\n" and READ not in proxy.requests
+    assert "no incus socket" in ran(*shell, code=1, env={"INCUS_SOCKET": "/nonexistent"}).err
+    ordinary = demo.registry.read_text()
+    demo.write(demo.registry, f"{ordinary}\nimages = 1\n")
+    assert "did you mean 'image'" in ran(*shell).err
+    demo.write(demo.registry, f"{ordinary}\n[[project")
+    assert f"{demo.registry}, line " in ran("shell", "demo", "--", "true", code=3).err
+    demo.write(demo.registry, ordinary)
+    demo.incus("pause", "--project=repoman", "demo")
+    assert ran(*shell).out == ".git\n"
+    assert demo.run("sh", "-c", "mv demo away; git init -q demo; touch demo/second", cwd=demo.repos).code == 0
+    assert ran(*shell).out.split() == [".git", "second"] and READ in proxy.requests
+    assert imports(demo, *shell)[0] == set()
+    mark("state", "creating")
+    assert "has no container" in ran(*shell, code=4).err
+    mark("state", "ready")
+    mark("owner", "another")
+    assert "belongs to the user 'another'" in ran(*shell, code=4).err
+    mark("owner", demo.me.name)
+    mark("project", "another")
+    assert "was made for the project 'another'" in ran(*shell, code=4).err
+    mark("project", "demo")
+    demo.incus("stop", "--force", "--project=repoman", "demo")
+    assert ran(*shell).out.split() == [".git", "second"]
 
 
 def test_on_a_terminal(ready: World) -> None:

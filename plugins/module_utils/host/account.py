@@ -18,7 +18,6 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotCreatedYetError, NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import parse_mountinfo
-from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import MEMORY_BYTES, run_tail
 
 LAN_INTERFACE = "br0"
 FAR_ADDRESS = "203.0.113.1"
@@ -147,6 +146,8 @@ def _global_addresses(*words: str) -> Iterator[tuple[str, str]]:
 
 def ask_ip(*words: str) -> list[dict[str, Any]]:
     """Return what ``ip`` knows about IPv4; nothing if the interface or route does not exist."""
+    from ansible_collections.homelab.repoman.plugins.module_utils.process.bounded import MEMORY_BYTES, run_tail
+
     subject = "the default route" if words[0] == "route" else LAN_INTERFACE
     try:
         command = ["ip", "-json", "-4", *words]

@@ -10,14 +10,12 @@ A machine without network and FUSE mounts only reads its table of mounts.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from functools import cache, lru_cache
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import MOUNTINFO, parse_mountinfo
-from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 
 PROBE_TIMEOUT = 3.0
 """Seconds that a file system may take to answer."""
@@ -111,6 +109,10 @@ def _answers(path: str, mount_id: bytes) -> bool:
 
     :param mount_id: of its mount, which another one does not have.
     """
+    import subprocess
+
+    from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
+
     null = subprocess.DEVNULL
     process = Command(["stat", "--file-system", "--", path], stdin=null, stdout=null, stderr=null)
     try:

@@ -9,7 +9,6 @@ Source of the protocol: Incus's REST API documentation (``/1.0``, operations, ``
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -110,6 +109,8 @@ def etag(*fields: Any) -> str:
     With it, a write can have ``If-Match`` after a bulk read, which has no ETags of the objects. If a release of Incus includes other
     fields, it rejects the write with 412, and the caller reads that object.
     """
+    import hashlib
+
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -10,20 +10,23 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, get_account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import check_answers
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
-from ansible_collections.homelab.repoman.plugins.module_utils.incus import images, shapes
+from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import LOCAL, client_command, instance_command
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import expanded_devices
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.mount_index import MountIndex
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Registry
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.module_utils.incus import images
+    from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 
 NO_PROJECT = "project not found"
 """Part of Incus's error, in lower case, if an Incus project does not exist."""
@@ -86,6 +89,13 @@ class RunContext:
         :param suffix: rest of the path, such as ``/state``.
         """
         return api_path("/1.0/instances/{}" + suffix, name, project=self.incus_project)
+
+    def read_instance(self, name: str) -> dict[str, Any]:
+        """Read one instance of the Incus project.
+
+        :raises RepomanError: it does not exist, or Incus cannot describe it.
+        """
+        return self._described(self.client.read(self.instance_path(name), shapes.OTHER_INSTANCE).data)
 
     def read_instances(self, recursion: int = 1) -> dict[str, dict[str, Any]]:
         """Read every instance of the Incus project, repoman's or not, in one request: name to instance.

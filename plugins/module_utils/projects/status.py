@@ -36,12 +36,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Relation, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.stale_mount import stale_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import (
     MISSING,
+    common_result,
     configured_settings,
     effective_settings,
-    project_summary,
+    list_result,
+    project_summaries,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.unknown import no_such_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
@@ -88,16 +89,13 @@ def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
             if not context.predict:
                 raise error
             warn(error.as_check_mode_warning())
-    own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
-    stale = stale_mounts(context.client.path, context.incus_project, own)
-    summaries = [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]
-    account = {"changed": False, "account": vars(context.account), "stale_after": context.registry.defaults.stale_seconds}
+    summaries = project_summaries(context, names, instances, owned)
     if params["status"]:
-        return account | _status(context, summaries, all_instances, params)
+        return common_result(context) | _status(context, summaries, all_instances, params)
     if params["vcs"]:
         states = read_states(_readable(summaries), context.repos_root, context.account, params["vcs_timeout"])
         summaries = [summary | {"vcs": states.get(summary["name"])} for summary in summaries]
-    return account | {"projects": summaries, "socket": context.client.path}
+    return list_result(context, summaries)
 
 
 def _readable(summaries: list[dict[str, Any]]) -> dict[str, str]:

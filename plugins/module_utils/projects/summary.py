@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,12 +22,37 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
     is_unfinished,
     made_from,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Ownership, mounted_repositories
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import Ownership, Relation, mounted_repositories
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.stale_mount import stale_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import model
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.override import load_override
 
 MISSING = "missing"
 """State of a project without an instance."""
+
+
+def common_result(context: RunContext) -> dict[str, Any]:
+    """Return what every result of ``repoman_project_info`` has."""
+    return {"changed": False, "account": vars(context.account), "stale_after": context.registry.defaults.stale_seconds}
+
+
+def list_result(context: RunContext, summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the result of ``repoman_project_info`` without ``status``."""
+    return common_result(context) | {"projects": summaries, "socket": context.client.path}
+
+
+def project_summaries(
+    context: RunContext, names: Iterable[str], instances: Mapping[str, dict[str, Any]], owned: Mapping[str, Ownership]
+) -> list[dict[str, Any]]:
+    """Return the summaries of projects, each with whether its container shows another directory than the repository.
+
+    :param instances: of those names, as Incus describes them; without those that the user does not have.
+    :param owned: how the instances of those names belong to the user, even if they are another user's.
+    """
+    names = list(names)
+    own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
+    stale = stale_mounts(context.client.path, context.incus_project, own)
+    return [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]
 
 
 def project_summary(context: RunContext, name: str, instance: dict[str, Any] | None, owned: Ownership | None = None) -> dict[str, Any]:

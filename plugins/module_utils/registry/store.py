@@ -23,7 +23,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
 
@@ -88,6 +87,8 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
     :param edit: changes the data in place; see :func:`edit_text`.
     :param owner: owner of a new file if this process is root.
     """
+    from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
+
     real = os.path.realpath(path)
     ensure_private_directory(str(Path(real).parent), owner)
     with locked(f"{real}.lock", owner):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; default: those of this process, which ends here if it has loaded ansible.
     :returns: the exit code.
     """
+    if argv is None:
+        gc.disable()  # nothing of what is imported is garbage, and looking for it takes a tenth of the start; a playbook run enables it
     from repoman.cli.command import run
 
     if argv is not None:

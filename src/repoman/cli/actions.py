@@ -127,36 +127,45 @@ def run_shell(playbook: Playbook, options: Namespace) -> int:
     """Start the project's container and replace this process with a shell in it; return only if that fails."""
     if playbook.json:
         raise CliError("shell has no --json: its output is that of the command.", "repoman list --json", exit_code=USAGE)
-    result = playbook.run()
-    if result.exit_code:
-        if result.exit_code == NOT_FOUND and options.command:
-            print_hints(targets.command_hints(options))
-        return result.exit_code
-    project = result.results[-1]["projects"][0]
-    if _is_without_container(project):
-        return create_for_shell(playbook, options)
-    if playbook.check:
-        return 0
-    from repoman import engine, shell
+    from repoman import running, shell
 
-    engine.cleanup()
-    last = result.results[-1]
+    last = running.read(playbook)
+    if last is None:
+        result = playbook.run()
+        if result.exit_code:
+            if result.exit_code == NOT_FOUND and options.command:
+                print_hints(targets.command_hints(options))
+            return result.exit_code
+        last = result.results[-1]
+        if _is_without_container(last["projects"][0]):
+            return create_for_shell(playbook, options)
+        if playbook.check:
+            return 0
+        _clean_up()
     shell.exec_shell(shell.as_root(last) if options.root else last, options.command, options.subdirectory)
 
 
 def run_ssh_proxy(playbook: Playbook, options: Namespace) -> int:
     """Start the project's container, and replace this process with one that connects ssh to it; return only if that fails."""
-    result = replace(playbook, name="shell").run()
-    if result.exit_code:
-        return result.exit_code
-    last = result.results[-1]
-    project = last["projects"][0]
-    if _is_without_container(project):
-        raise _without_container(options.name)
-    from repoman import engine, ssh
+    from repoman import running, ssh
+
+    last = running.read(playbook)
+    if last is None:
+        result = replace(playbook, name="shell").run()
+        if result.exit_code:
+            return result.exit_code
+        last = result.results[-1]
+        if _is_without_container(last["projects"][0]):
+            raise _without_container(options.name)
+        _clean_up()
+    ssh.exec_proxy(last)
+
+
+def _clean_up() -> None:
+    """Remove what a run left, before this process is replaced."""
+    from repoman import engine
 
     engine.cleanup()
-    ssh.exec_proxy(last)
 
 
 def _is_without_container(project: Mapping[str, Any]) -> bool:

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The container of a project that can be used as it is, read without a playbook run, and so without loading ansible.
+
+Everything else is left to a run, which reads it again and says what is wrong, or does something about it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from repoman import shared
+from repoman.playbook import Playbook, collection_root, config_file
+
+NAME_VARIABLE = "repoman_project_name"
+SETTING = (
+    r"vars_(?:plugins|enabled|plugins_enabled)|callback_(?:plugins|whitelist)|callbacks_enabled|cache_plugin\w*|fact_caching\w*"
+    r"|strategy\w*|home|log_path|verbosity|debug"
+)
+"""Settings of Ansible with which a run gets variables from elsewhere, or something else sees it or is printed."""
+VARIABLE = re.compile(rf"ANSIBLE_(?:{SETTING})", re.IGNORECASE)
+LINE = re.compile(rf"^\s*(?:{SETTING})\s*[=:]", re.IGNORECASE | re.MULTILINE)
+PLUGINS = ("~/.ansible/plugins", "/usr/share/ansible/plugins")
+"""Where Ansible finds plugins that no setting names."""
+
+
+def read(playbook: Playbook) -> dict[str, Any] | None:
+    """Return the result of the playbook ``shell`` if it would change nothing; ``None`` if it has to be run.
+
+    The logic is that of the playbook's module.
+    """
+    if playbook.check or playbook.verbosity or playbook.variables.keys() != {NAME_VARIABLE} or has_settings(os.environ):
+        return None
+    shared.spare_checkout(str(collection_root()))
+    with shared.loading() as load:
+        result: dict[str, Any] | None = load("projects.running").read_running(playbook.variables[NAME_VARIABLE])
+        return result
+
+
+def has_settings(environment: Mapping[str, str]) -> bool:
+    """Return whether the user has settings or plugins of Ansible that work in every run on this host.
+
+    :param environment: of this process.
+    """
+    if any(VARIABLE.fullmatch(name) for name in environment):
+        return True
+    if any(_has_files(Path(directory).expanduser() / kind) for directory in PLUGINS for kind in ("vars", "callback")):
+        return True
+    path = Path(environment["ANSIBLE_CONFIG"]) if "ANSIBLE_CONFIG" in environment else config_file()
+    try:
+        return LINE.search(path.read_text(encoding="utf-8")) is not None
+    except (OSError, ValueError):
+        return True
+
+
+def _has_files(directory: Path) -> bool:
+    """Return whether a directory exists and has something in it."""
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
