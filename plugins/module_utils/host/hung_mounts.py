@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Collection
 from functools import cache, lru_cache
+from threading import Lock
+from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
@@ -26,9 +29,14 @@ MAX_LINKS = 40
 AUTOMOUNT = b"autofs"
 SERVED = frozenset((AUTOMOUNT, b"nfs", b"nfs4", b"cifs", b"smb3", b"smbfs", b"ceph", b"9p", b"afs", b"lustre", b"fuse", b"fuseblk"))
 """Types of file systems that another machine or process serves."""
+MOST_PROBES = 64
+"""File systems that are tried at the same time."""
 FIND_SERVED = "findmnt -t nfs,nfs4,cifs"
 SERVED_MOUNTS = f"{FIND_SERVED}   # is the server up?"
 """A hint about a path that did not answer, if its mount is not known: without the path, the command cannot hang on it."""
+
+Read = TypeVar("Read")
+_probes: dict[tuple[str, bytes], Lock] = {}
 
 
 def hung_mount(path: str) -> str:
@@ -74,6 +82,19 @@ def served_mounts_below(path: str) -> set[str]:
     return {os.path.join(path, point.removeprefix(real)) for point in mounts if point.startswith(real)}
 
 
+def read_behind_mounts(read: Callable[[str], Read], names: Collection[str]) -> list[Read]:
+    """Return the results of a function that looks for hung mounts; many of these are waited for at the same time.
+
+    :param names: to call it with.
+    """
+    if len(names) < 2 or not _served_mounts(int(time.monotonic() / TABLE_SECONDS)):  # noqa: PLR2004 - one is not waited for longer
+        return [read(name) for name in names]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(MOST_PROBES, len(names))) as pool:
+        return list(pool.map(read, names))
+
+
 def check_answers(path: str) -> None:
     """Check that all file systems to which a path and its links lead answer.
 
@@ -103,12 +124,18 @@ def _served_mounts(_now: int) -> dict[str, tuple[bytes, bytes]]:
     return {point: mount for point, mount in mounts.items() if mount[1].partition(b".")[0] in SERVED}
 
 
-@cache
 def _answers(path: str, mount_id: bytes) -> bool:
-    """Return whether the file system at a path answers in time; an error is an answer, too.
+    """Return whether the file system at a path answers in time; an error is an answer, too. Threads that ask at the same time share one probe.
 
     :param mount_id: of its mount, which another one does not have.
     """
+    with _probes.setdefault((path, mount_id), Lock()):
+        return _probe(path, mount_id)
+
+
+@cache
+def _probe(path: str, mount_id: bytes) -> bool:
+    """See :func:`_answers`."""
     import subprocess
 
     from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command

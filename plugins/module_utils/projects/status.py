@@ -119,9 +119,10 @@ def _status(
         states = pool.submit(read_states, _readable(summaries), context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
+        details = [project_details(context, summary, instances.get(summary["name"]), snapshot) for summary in summaries]
     projects = [
         summary
-        | project_details(context, summary, instances.get(summary["name"]), snapshot)
+        | detail
         | {
             "missing_sources": [
                 {"device": device, "source": source} for device, source in optional[summary["name"]].items() if source in missing.result()
@@ -129,7 +130,7 @@ def _status(
             "overlaps": overlaps.get(summary["name"], []),
             "vcs": states.result().get(summary["name"]),
         }
-        for summary in summaries
+        for summary, detail in zip(summaries, details, strict=True)
     ]
     host = {
         "incus_version": incus_version,

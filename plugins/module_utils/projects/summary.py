@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since, sync_state
-from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, hung_mount_error
+from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount, hung_mount_error, read_behind_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import (
     REPO_DEVICE,
@@ -52,7 +52,8 @@ def project_summaries(
     names = list(names)
     own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]
     stale = stale_mounts(context.client.path, context.incus_project, own)
-    return [project_summary(context, name, instances.get(name), owned.get(name)) | {"stale_mount": name in stale} for name in names]
+    summaries = read_behind_mounts(lambda name: project_summary(context, name, instances.get(name), owned.get(name)), names)
+    return [summary | {"stale_mount": summary["name"] in stale} for summary in summaries]
 
 
 def project_summary(context: RunContext, name: str, instance: dict[str, Any] | None, owned: Ownership | None = None) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import wraps
 from pathlib import Path
+from typing import TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import PATH, CommandError, CommandRunner
@@ -26,6 +28,26 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location i
 
 MIN_HG_VERSION = (6, 0)
 """Versions of Mercurial from this one on honour ``HGRCSKIPREPO`` wherever they read ``.hg/hgrc``."""
+Result = TypeVar("Result")
+
+
+def _read_once(read: Callable[[CommandRunner], Result]) -> Callable[[CommandRunner], Result]:
+    """Decorate a function: threads that call it at the same time share one call, and its result is kept. After an error, it is called again."""
+    known: dict[CommandRunner, Future[Result]] = {}
+
+    @wraps(read)
+    def shared(runner: CommandRunner) -> Result:
+        own: Future[Result] = Future()
+        future = known.setdefault(runner, own)
+        if future is own:
+            try:
+                own.set_result(read(runner))
+            except BaseException as error:
+                del known[runner]
+                own.set_exception(error)
+        return future.result()
+
+    return shared
 
 
 @contextmanager
@@ -88,7 +110,7 @@ def hg_environment(account: Identity) -> dict[str, str]:
     }
 
 
-@lru_cache
+@_read_once
 def hg_user_ignored(runner: CommandRunner) -> tuple[str, ...]:
     """Return the user's own ignore files, from the configuration of hg; empty if that cannot be read."""
     environment = {key: value for key, value in hg_environment(runner.account).items() if key != "HGRCPATH"}
@@ -119,7 +141,7 @@ def check_hg(path: str, tree: ConfinedTree) -> None:
         raise VcsError("it keeps its history in git, through an extension")
 
 
-@lru_cache
+@_read_once
 def check_hg_version(runner: CommandRunner) -> None:
     """Check, once, that this Mercurial honours ``HGRCSKIPREPO``.
 

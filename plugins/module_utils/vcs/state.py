@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
@@ -25,9 +25,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config imp
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, locate_git_dir
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository import open_git
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.parallel import read_all
 
-MAX_PARALLEL = 8
-"""Repositories that are read at the same time."""
 READ_TIMEOUT_FACTOR = 4
 """Factor from the timeout of a command to that of reading all of a repository."""
 TEXT_LENGTH = 4096
@@ -74,7 +73,7 @@ class RepositoryState:
 
 
 def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: float) -> dict[str, dict[str, Any]]:
-    """Return the states of repositories, read in parallel.
+    """Return the states of repositories, read in parallel; show the progress on a terminal if it takes a while.
 
     :param paths: of the repositories, by any key.
     :param root: nothing outside of this directory is read.
@@ -86,11 +85,15 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
         return {}
     runner = CommandRunner(account, seconds)
     settings = read_user_settings(runner)
-    with ThreadPoolExecutor(min(MAX_PARALLEL, len(paths))) as pool:
-        states = pool.map(
-            lambda path: read_state(path, ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings), paths.values()
+    try:
+        states = read_all(
+            paths.values(),
+            lambda path: read_state(path, ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings),
+            lambda done: progress.update(f"reading repositories: {done} of {len(paths)}"),
         )
-        return {key: asdict(state) for key, state in zip(paths, states, strict=True)}
+    finally:
+        progress.clear()
+    return {key: asdict(state) for key, state in zip(paths, states, strict=True)}
 
 
 def read_state(path: str, tree: ConfinedTree, runner: CommandRunner, settings: Mapping[str, str] | None = None) -> RepositoryState:

@@ -67,6 +67,30 @@ def test_automounts_are_tried_too(tmp_path: Path, server: threading.Event, monke
     assert not server.is_set()
 
 
+def test_many_are_waited_for_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that hang take as long as one, and one with several paths is tried once."""
+    table, tried, together = tmp_path / "mountinfo", [], threading.Barrier(5)
+    table.write_text("".join(f"{number} 0 0:{number} / /srv/{number} rw - nfs host:/x rw\n" for number in range(5)))
+    monkeypatch.setattr(hung_mounts, "MOUNTINFO", table)
+
+    def probe(path: str, _mount_id: bytes) -> bool:
+        if path not in tried:
+            tried.append(path)
+            together.wait(60)
+        return False
+
+    monkeypatch.setattr(hung_mounts, "_probe", probe)
+    hung_mounts._served_mounts.cache_clear()
+    paths = [f"/srv/{number}/{name}" for number in range(5) for name in "ab"]
+    assert hung_mounts.read_behind_mounts(hung_mounts.hung_mount, paths) == [path[:-2] for path in paths]
+    assert sorted(tried) == sorted({path[:-2] for path in paths})
+    table.write_text("1 0 0:1 / / rw - ext4 /dev/x rw\n")
+    hung_mounts._served_mounts.cache_clear()
+    threads = hung_mounts.read_behind_mounts(lambda _path: threading.get_ident(), paths)
+    assert set(threads) == {threading.get_ident()}
+    hung_mounts._served_mounts.cache_clear()
+
+
 def test_overlaps_and_searches_pass_it_by(tmp_path: Path, server: threading.Event) -> None:
     """Links on it are not resolved, and searches do not open it."""
     inner = {"type": "disk", "source": f"{tmp_path}/link/z", "path": "/mnt"}
