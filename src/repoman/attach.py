@@ -109,7 +109,7 @@ def start(client: list[str], environment: Mapping[str, str], new_session: bool) 
     """Block the signals, and start the client; return its process ID, for a process that becomes this program.
 
     :param new_session: the terminal sends it no signals.
-    :raises OSError: there is no process for it.
+    :raises OSError: no process could be started.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCHLD})
     return _start(client, environment, new_session=new_session)

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The container of a project that can be used as it is, read without a playbook run, and so without loading ansible.
+"""Reading a container that is ready for a shell without a playbook, and so without loading ansible.
 
-Everything else is left to a run, which reads it again and says what is wrong, or does something about it.
+If it is not ready, the playbook runs, reads it again, and reports what is wrong or corrects it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SETTING = (
     r"vars_(?:plugins|enabled|plugins_enabled)|callback_(?:plugins|whitelist)|callbacks_enabled|cache_plugin\w*|fact_caching\w*"
     r"|strategy\w*|home|log_path|verbosity|debug"
 )
-"""Settings of Ansible with which a run gets variables from elsewhere, or something else sees it or is printed."""
+"""Settings of Ansible that give a run more variables, show it to other plugins, or make it print more."""
 VARIABLE = re.compile(rf"ANSIBLE_(?:{SETTING})", re.IGNORECASE)
 LINE = re.compile(rf"^\s*(?:{SETTING})\s*[=:]", re.IGNORECASE | re.MULTILINE)
 PLUGINS = ("~/.ansible/plugins", "/usr/share/ansible/plugins")
@@ -43,7 +43,7 @@ def read(playbook: Playbook) -> dict[str, Any] | None:
 
 
 def has_settings(environment: Mapping[str, str]) -> bool:
-    """Return whether the user has settings or plugins of Ansible that work in every run on this host.
+    """Return whether the user has settings or plugins of Ansible that have an effect in every run on this host.
 
     :param environment: of this process.
     """

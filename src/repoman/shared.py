@@ -27,7 +27,7 @@ def module_util(name: str) -> Any:
 
 @contextmanager
 def loading() -> Iterator[Callable[[str], Any]]:
-    """Yield a function that returns a module, as :func:`module_util` does. What the module loads later, it must load inside the ``with``.
+    """Yield a function that returns a module, as :func:`module_util` does. Call functions that load more modules inside the ``with``, too.
 
     Python's list of loaded modules is left without them: ansible cannot load plugins of a collection that another loader has begun with.
     """

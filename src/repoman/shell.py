@@ -188,7 +188,7 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str], subdirectory: 
     """Replace this process with one that runs a shell, or a command, in the project's container; see :mod:`repoman.attach`.
 
     :param subdirectory: see :func:`command_line`.
-    :raises CliError: the ``incus`` client is not installed, or there is no process for it.
+    :raises CliError: the ``incus`` client is not installed, or cannot be started.
     """
     if shutil.which("incus") is None:
         raise CliError("the incus client is not installed.", "sudo apt install incus-client")

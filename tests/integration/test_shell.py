@@ -140,16 +140,14 @@ def test_a_running_container_needs_no_playbook(demo: World, proxy: RecordingProx
     assert (libraries, done.out, done.err) == (set(), f"{demo.repos}/demo\n", "")
     assert proxy.requests.count(READ) == 1 and proxy.requests[0] == READ
     told = [line.split(" ", maxsplit=2)[2] for line in trace.read_text().splitlines()]
-    assert (
-        told[0] == "running: reading demo without a playbook" and told[-1] == "running: used as it is" and f"GET {READ[1]} 200" in told[2]
-    )
+    assert told[0] == "running: reading demo without a playbook" and told[-1] == "running: ready" and f"GET {READ[1]} 200" in told[2]
     ordinary = demo.registry.read_text()
     demo.write(demo.registry, ordinary[: ordinary.index("[[project]]")])
     assert imports(demo, "shell", "demo", "pwd") == (set(), Result(0, f"{demo.repos}/demo\n", ""))
 
 
 def test_all_else_is_left_to_the_playbook(demo: World, proxy: RecordingProxy) -> None:
-    """With options that show or change something, and if the container cannot be used as it is, a playbook is run as ever."""
+    """The playbook runs with options that show or change something, and if the container is not ready."""
 
     def ran(*argv: str, code: int = 0, env: dict[str, str] | None = None) -> Result:
         proxy.clear()

@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from threading import Lock
 from typing import TypeVar
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.host.mounts import MOUNTINFO, parse_mountinfo
@@ -31,6 +32,8 @@ SERVED = frozenset((AUTOMOUNT, b"nfs", b"nfs4", b"cifs", b"smb3", b"smbfs", b"ce
 """Types of file systems that another machine or process serves."""
 MOST_PROBES = 64
 """File systems that are tried at the same time."""
+SILENT_SECONDS = 0.5
+"""Seconds after which a terminal says what is waited for."""
 FIND_SERVED = "findmnt -t nfs,nfs4,cifs"
 SERVED_MOUNTS = f"{FIND_SERVED}   # is the server up?"
 """A hint about a path that did not answer, if its mount is not known: without the path, the command cannot hang on it."""
@@ -83,16 +86,21 @@ def served_mounts_below(path: str) -> set[str]:
 
 
 def read_behind_mounts(read: Callable[[str], Read], names: Collection[str]) -> list[Read]:
-    """Return the results of a function that looks for hung mounts; many of these are waited for at the same time.
+    """Return the results of a function that looks for hung mounts; it waits for many at the same time, and a terminal shows that.
 
     :param names: to call it with.
     """
     if len(names) < 2 or not _served_mounts(int(time.monotonic() / TABLE_SECONDS)):  # noqa: PLR2004 - one is not waited for longer
         return [read(name) for name in names]
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     with ThreadPoolExecutor(min(MOST_PROBES, len(names))) as pool:
-        return list(pool.map(read, names))
+        futures = [pool.submit(read, name) for name in names]
+        if wait(futures, SILENT_SECONDS).not_done:
+            progress.update("waiting for file systems that do not answer…")
+            wait(futures)
+            progress.clear()
+        return [future.result() for future in futures]
 
 
 def check_answers(path: str) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container that is used as it is, such as for a shell: the part of ``repoman_project_info`` that this needs, from one request."""
+"""A container that is ready for a shell: the part of ``repoman_project_info`` that a shell needs, from one request."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary i
 
 RUNNING = "Running"
 SECONDS = 5.0
-"""Time for Incus to answer. A run that has to look again waits longer."""
+"""Time for Incus to answer. The playbook, which then reads it again, waits longer."""
 
 _logger = get_logger("running")
 
 
 def read_running(name: str) -> dict[str, Any] | None:
-    """Return the result of ``repoman_project_info`` for a project of the current user whose container can be used as it is.
+    """Return the result of ``repoman_project_info`` for a project of the current user whose container is ready.
 
-    That is one which is running, finished and the user's own, and which shows the directory that is there.
+    A ready container is running, finished and the user's own, and its mount shows the current directory of the repository.
 
-    :returns: ``None`` for all others, and if anything cannot be read or there is something to say: then a run says it.
+    :returns: ``None`` if it is not ready, if something cannot be read, or if there is a warning: the playbook then reports it.
     """
     params = {"user": None, "registry_path": None, "socket": None, "timeout": SECONDS}
     with tracing(), collecting() as collected:
@@ -42,12 +42,12 @@ def read_running(name: str) -> dict[str, Any] | None:
         if collected.warnings:
             _logger.debug("left to a playbook: %s", collected.warnings[0])
             return None
-        _logger.debug("%s", "used as it is" if result else "left to a playbook: it cannot be used as it is")
+        _logger.debug("%s", "ready" if result else "left to a playbook: not ready")
         return result
 
 
 def _result(context: RunContext, name: str) -> dict[str, Any] | None:
-    """Return the result; ``None`` if the container cannot be used as it is.
+    """Return the result; ``None`` if the container is not ready.
 
     :raises RepomanError: it cannot be read.
     """

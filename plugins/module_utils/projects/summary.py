@@ -46,8 +46,8 @@ def project_summaries(
 ) -> list[dict[str, Any]]:
     """Return the summaries of projects, each with whether its container shows another directory than the repository.
 
-    :param instances: of those names, as Incus describes them; without those that the user does not have.
-    :param owned: how the instances of those names belong to the user, even if they are another user's.
+    :param instances: the user's instances with these names, as Incus describes them.
+    :param owned: how each instance with these names belongs to the user; also instances of other users.
     """
     names = list(names)
     own = [instances[name] for name in names if name in instances and owned[name].relation == Relation.OWN]

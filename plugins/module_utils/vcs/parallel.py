@@ -25,7 +25,7 @@ WAITING_FACTOR = 2
 """Repositories that are read in addition for each one whose command waits."""
 MOST = 256
 INTERVAL = 0.5
-"""Seconds after which a command that did nothing is one that waits. As often, progress is reported."""
+"""Seconds between reports of the progress. A command that did nothing in that time is waiting."""
 PROC = Path("/proc")
 
 Item = TypeVar("Item")

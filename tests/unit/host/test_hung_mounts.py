@@ -68,7 +68,7 @@ def test_automounts_are_tried_too(tmp_path: Path, server: threading.Event, monke
 
 
 def test_many_are_waited_for_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that hang take as long as one, and one with several paths is tried once."""
+    """All that hang take as long as one, and one with several paths is tried once; a terminal says what is waited for."""
     table, tried, together = tmp_path / "mountinfo", [], threading.Barrier(5)
     table.write_text("".join(f"{number} 0 0:{number} / /srv/{number} rw - nfs host:/x rw\n" for number in range(5)))
     monkeypatch.setattr(hung_mounts, "MOUNTINFO", table)
@@ -77,13 +77,23 @@ def test_many_are_waited_for_at_the_same_time(tmp_path: Path, monkeypatch: pytes
         if path not in tried:
             tried.append(path)
             together.wait(60)
+            assert is_shown.wait(60)
         return False
 
+    shown, is_shown = [], threading.Event()
+
+    def show(text: str) -> None:
+        shown.append(text)
+        is_shown.set()
+
     monkeypatch.setattr(hung_mounts, "_probe", probe)
+    monkeypatch.setattr(hung_mounts.progress, "update", show)
+    monkeypatch.setattr(hung_mounts.progress, "clear", lambda: shown.append(""))
     hung_mounts._served_mounts.cache_clear()
     paths = [f"/srv/{number}/{name}" for number in range(5) for name in "ab"]
     assert hung_mounts.read_behind_mounts(hung_mounts.hung_mount, paths) == [path[:-2] for path in paths]
     assert sorted(tried) == sorted({path[:-2] for path in paths})
+    assert shown == ["waiting for file systems that do not answer…", ""]
     table.write_text("1 0 0:1 / / rw - ext4 /dev/x rw\n")
     hung_mounts._served_mounts.cache_clear()
     threads = hung_mounts.read_behind_mounts(lambda _path: threading.get_ident(), paths)

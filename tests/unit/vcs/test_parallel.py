@@ -122,7 +122,7 @@ def test_what_is_read_once_is_read_once(me: Account, monkeypatch: pytest.MonkeyP
 
 
 def test_progress_on_a_terminal(me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While repositories are read, a terminal shows how many are; nothing is left of it."""
+    """While repositories are read, a terminal shows how many are done; the line is removed at the end."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(parallel, "INTERVAL", 0.05)
     master, slave = pty.openpty()
