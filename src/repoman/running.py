@@ -38,7 +38,11 @@ def read(playbook: Playbook) -> dict[str, Any] | None:
         return None
     shared.spare_checkout(str(collection_root()))
     with shared.loading() as load:
-        result: dict[str, Any] | None = load("projects.running").read_running(playbook.variables[NAME_VARIABLE])
+        try:
+            logic = load("projects.running")
+        except ImportError:  # ansible may find it elsewhere, or says why not
+            return None
+        result: dict[str, Any] | None = logic.read_running(playbook.variables[NAME_VARIABLE])
         return result
 
 

@@ -107,3 +107,9 @@ def test_start_of_the_command() -> None:
     for call, is_enabled in (("cli.main(['--version'])", True), ("cli.main()", False)):
         done = subprocess.run([sys.executable, "-c", f"{script}{call}\nprint(gc.isenabled())"], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == str(is_enabled)
+
+
+def test_logic_that_cannot_be_loaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the playbook is run, which reports it."""
+    monkeypatch.setattr(running.shared, "MODULE_UTILS", "no_such_package")
+    assert running.read(Playbook("shell", NAME)) is None
