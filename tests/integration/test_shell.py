@@ -120,7 +120,7 @@ def test_in_a_pipe(demo: World, proxy: RecordingProxy) -> None:
     assert raw(demo, "shell", "demo", "--", "no-such-command").returncode == 127
 
 
-LIBRARIES = ("ansible", "jinja2", "yaml", "tomlkit")
+LIBRARIES = ("ansible", "jinja2", "yaml", "tomlkit", "subprocess", "hashlib", "tempfile")
 
 
 def imports(world: World, *argv: str, code: int = 0, env: dict[str, str] | None = None) -> tuple[set[str], Result]:

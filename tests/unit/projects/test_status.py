@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import seconds_since
@@ -83,3 +86,42 @@ def test_reading_does_not_load_the_backup_engine() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
     )
     assert done.stdout == "[]\n[]\n"
+
+
+def test_projects_are_compared_while_repositories_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading them is waiting for other programs, so it need not be over first."""
+    compared = threading.Event()
+
+    def read(paths: dict[str, str], *_how: Any) -> dict[str, Any]:
+        assert compared.wait(60)
+        return dict.fromkeys(paths, "state")
+
+    def compare(_context: Any, summary: dict[str, Any], *_how: Any) -> dict[str, Any]:
+        compared.set()
+        return {"differences": [summary["name"]]}
+
+    nothing = dict[str, Any]()
+    for name, value in (
+        ("read_states", read),
+        ("project_details", compare),
+        *((name, lambda *_any: nothing) for name in ("read_installed", "status_overlaps", "missing_paths", "probe_address")),
+        *((name, lambda *_any: []) for name in ("library_of", "list_all", "root_disk_warnings")),
+    ):
+        monkeypatch.setattr(status, name, value)
+    account = SimpleNamespace(name="me", home="/")
+    version = SimpleNamespace(data={"environment": {"server_version": "6.0"}})
+    context: Any = SimpleNamespace(
+        account=account,
+        registry=SimpleNamespace(lan_ip=""),
+        registry_path="/r",
+        repos_root="/",
+        incus_project="repoman",
+        client=SimpleNamespace(path="/s", read=lambda *_any: version),
+        read_other_instances=dict,
+    )
+    summaries = [{"name": name, "state": "missing", "repo": f"/{name}", "repo_exists": True, "profiles": []} for name in "ab"]
+    result = status._status(context, summaries, {}, {"vcs_timeout": 5.0})
+    assert [(each["name"], each["differences"], each["vcs"]) for each in result["projects"]] == [
+        ("a", ["a"], "state"),
+        ("b", ["b"], "state"),
+    ]
