@@ -348,11 +348,10 @@ exit_code:
   sample: 3
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS, PREDICTED_REGISTRY_ARGS, main, predicting
-from ansible_collections.homelab.repoman.plugins.module_utils.projects import status
+from ansible_collections.homelab.repoman.plugins.module_utils.projects import listing
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import load_context
 
 SPEC = {
@@ -385,15 +384,10 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Return the result. With ``status`` it joins the projects and the backup, whose code does not import each other."""
     context = load_context(params, check and params["predict"])
     if not params["status"]:
-        return status.run(context, params)
+        return listing.run(context, params)
     from ansible_collections.homelab.repoman.plugins.module_utils.backup.status import BackupStatus  # "list" starts faster without it
 
-    backup = BackupStatus(context.account, context.registry_path, context.registry)
-    with ThreadPoolExecutor() as pool:  # a target that does not answer costs seconds
-        target = pool.submit(backup.read_target)
-        result = status.run(context, params)
-    backup.add_to(result, target.result())
-    return result
+    return BackupStatus(context.account, context.registry_path, context.registry).complete(lambda: listing.run(context, params))
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
         self.parse()
         loading.install(self.collections)
         init_plugin_loader([self.collections])
+        sys.meta_path.insert(0, loading.OwnFinder(self.collections))
         loader, inventory, variable_manager = self._play_prereqs()
         CLI.get_host_list(inventory, context.CLIARGS["subset"])
         connection_password, become_password = CLI.ask_passwords()

@@ -26,8 +26,6 @@ COLLECTION = "homelab.repoman"
 COLLECTION_PATH = Path("ansible_collections", "homelab", "repoman")
 OWN_CONFIG = Path(__file__).with_name("ansible.cfg")
 PR_SET_PDEATHSIG = 1
-GARBAGE_THRESHOLD = 20_000
-"""How many objects are made before garbage is looked for: with Python's 700, a run of half a second would look 60 times."""
 QUIET_ENV = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
     "ANSIBLE_DEVEL_WARNING": "0",
@@ -225,9 +223,6 @@ def _import_engine() -> ModuleType:
     gc.disable()  # nothing of what is imported is garbage, and looking for it takes a fifth of the import
     try:
         _import_settings()
-        from repoman import loading
-
-        loading.postpone_ssh_agent()
         from repoman import engine
     except SystemExit as error:
         raise CliError(f"ansible cannot start: {error.code}", "ansible --version   # shows whether it runs at all") from error
@@ -237,7 +232,6 @@ def _import_engine() -> ModuleType:
         raise CliError(f"ansible cannot be loaded: {error.strerror or error}.", OPEN_SHARED_MEMORY) from error
     finally:
         gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD)
         gc.enable()
     engine.claim_temporary_directory()
     return engine
@@ -249,8 +243,9 @@ def _import_settings() -> None:
     :raises SystemExit: a setting is invalid, or a directory in the settings cannot be made; the code is the reason.
     """
     try:
-        from repoman import settings
+        from repoman import postponed, settings
 
+        postponed.install()
         settings.install()
         import ansible.constants  # noqa: F401
     except (ImportError, OSError):

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +30,17 @@ class BackupStatus:
     account: Account
     registry_path: str
     registry: Registry
+
+    def complete(self, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the result of ``status`` with the part about the backup.
+
+        :param read: reads the other parts. Meanwhile the target is read, which takes seconds if it does not answer.
+        """
+        with ThreadPoolExecutor() as pool:
+            target = pool.submit(self.read_target)
+            result = read()
+        self.add_to(result, target.result())
+        return result
 
     def read_target(self) -> dict[str, Any]:
         """Return the state of the target; see :func:`target_state`. It takes seconds if the target does not answer."""

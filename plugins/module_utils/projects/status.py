@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module ``repoman_project_info``: summaries of projects, and their complete state for ``status``, from one read of Incus."""
+"""What the module ``repoman_project_info`` adds for ``status`` to the summaries of projects: the host, and the state of each project."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
-from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
-from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import PROFILE, root_disk_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
@@ -33,18 +31,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.notes imp
     set_user_id_note,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.overlap import status_overlaps
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import SHOWN, Relation, ownership
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import reconcile
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.repository import existing_repository
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.summary import (
     MISSING,
-    common_result,
     configured_settings,
     effective_settings,
-    list_result,
-    project_summaries,
+    readable_paths,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.unknown import no_such_project
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import ProjectSettings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import read_states
 
@@ -70,40 +64,7 @@ class StatusSnapshot:
         return sorted(entry.name for entry in self.library if entry.drift)
 
 
-def run(context: RunContext, params: dict[str, Any]) -> dict[str, Any]:
-    """Return the module's result, without the parts about backups.
-
-    :raises RepomanError: Incus cannot be reached, or a project does not exist.
-    """
-    all_instances = context.read_instances(recursion=2 if params["status"] else 1)
-    owned = {name: ownership(context, instance, all_instances) for name, instance in all_instances.items()}
-    relations = SHOWN | ({Relation.FOREIGN} if params["all_users"] and not params["status"] else frozenset())
-    instances = {name: instance for name, instance in all_instances.items() if owned[name].relation in relations}
-    existing = {*context.registry.projects, *instances}
-    names = list(params["names"] or sorted(existing))
-    for name in names:
-        if name not in existing:
-            if name in owned:
-                owned[name].check_own()
-            error = no_such_project(name, context, existing)
-            if not context.predict:
-                raise error
-            warn(error.as_check_mode_warning())
-    summaries = project_summaries(context, names, instances, owned)
-    if params["status"]:
-        return common_result(context) | _status(context, summaries, all_instances, params)
-    if params["vcs"]:
-        states = read_states(_readable(summaries), context.repos_root, context.account, params["vcs_timeout"])
-        summaries = [summary | {"vcs": states.get(summary["name"])} for summary in summaries]
-    return list_result(context, summaries)
-
-
-def _readable(summaries: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the paths of the repositories that exist and whose file system answers, by project."""
-    return {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"] and not hung_mount(summary["repo"])}
-
-
-def _status(
+def read_status(
     context: RunContext, summaries: list[dict[str, Any]], all_instances: dict[str, dict[str, Any]], params: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the state of the host, and the details of each project."""
@@ -116,7 +77,7 @@ def _status(
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     overlaps = status_overlaps(context, all_instances, context.read_other_instances())
     with ThreadPoolExecutor() as pool:  # each may take a few seconds
-        states = pool.submit(read_states, _readable(summaries), context.repos_root, account, params["vcs_timeout"])
+        states = pool.submit(read_states, readable_paths(summaries), context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
         details = [project_details(context, summary, instances.get(summary["name"]), snapshot) for summary in summaries]

@@ -100,6 +100,14 @@ def project_summary(context: RunContext, name: str, instance: dict[str, Any] | N
     }
 
 
+def readable_paths(summaries: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return the paths of the repositories that exist and whose file system answers, by project.
+
+    :param summaries: see :func:`project_summary`.
+    """
+    return {summary["name"]: summary["repo"] for summary in summaries if summary["repo_exists"] and not hung_mount(summary["repo"])}
+
+
 def configured_settings(context: RunContext, name: str) -> tuple[model.EffectiveSettings, str]:
     """Return a project's configuration, and why its override is not part of it, or an empty string."""
     try:

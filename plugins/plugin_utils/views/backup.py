@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
@@ -22,14 +22,16 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     step_lines,
     worst_exit_code,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
-    RemountResult,
-    RestoredUnitsResult,
-    RestoreResult,
-    SyncedUnit,
-    SyncResult,
-    VersionsResult,
-)
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+        RemountResult,
+        RestoredUnitsResult,
+        RestoreResult,
+        SyncedUnit,
+        SyncResult,
+        VersionsResult,
+    )
 
 MAX_DIFFERENCES = 50
 """Maximum number of differences shown for each unit."""
@@ -47,7 +49,7 @@ CHECK_LABELS = {"synced": "to sync", "retired": "to retire", "restored": "to res
 def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     """Show changed units and a summary, then warnings, and errors last, because the end of the output is seen first."""
     if "kept" in result:
-        return render_versions(cast(VersionsResult, result))  # with the option list_versions
+        return render_versions(cast("VersionsResult", result))  # with the option list_versions
     lines = step_lines(result, mode)
     settings = [result["settings"]] if "settings" in result else []
     units = result["units"] or settings  # of a run that is only about the settings, they are the one line
@@ -113,7 +115,7 @@ def render_versions(result: VersionsResult) -> Rendered:
 def render_restore(result: RestoreResult, mode: Mode) -> Rendered:
     """Show where existing files were saved, and what was restored."""
     if "units" in result:
-        return render_restored_units(cast(RestoredUnitsResult, result), mode)
+        return render_restored_units(cast("RestoredUnitsResult", result), mode)
     restored = result["restored"]
     lines = step_lines(result, mode)
     if "objects" in restored:

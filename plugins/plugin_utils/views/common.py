@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import OUTPUTS
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import STANDARD_WIDTH, Line, sentence
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import Failure, Steps
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import Failure, Steps
 
 Result = Mapping[str, Any]
 

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import PREFIXES, Line, hint_texts, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode, Rendered, Views
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import CheckResult, DoctorResult
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import CheckResult, DoctorResult
 
 INDENT = " " * len(PREFIXES["ok"])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, auto
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import (
     escape_control_characters,
@@ -22,14 +23,16 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.times import 
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, STANDARD_WIDTH, Line, sentence
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.projects import FOREIGN, NOTES, RENAMED
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import work_text
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
-    BackupStatus,
-    DirectoryStatus,
-    HostStatus,
-    LeftOut,
-    ProjectStatus,
-    StatusResult,
-)
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+        BackupStatus,
+        DirectoryStatus,
+        HostStatus,
+        LeftOut,
+        ProjectStatus,
+        StatusResult,
+    )
 
 MAX_BACKUP_LINES = 3
 """Projects and directories without a recent backup that have a line each; more share one."""

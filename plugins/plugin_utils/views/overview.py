@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten, shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Column, Line, fitted_table, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import NOT_COUNTED, Need, Urgency, all_needs, need_lines
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import BackupStatus, ProjectStatus, StatusResult
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import BackupStatus, ProjectStatus, StatusResult
 
 COLUMNS = (
     Column("", min_width=10, is_last=True),

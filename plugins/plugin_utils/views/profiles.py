@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, shorten
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
@@ -19,13 +20,15 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     summary_lines,
     worst_exit_code,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
-    ListedProfile,
-    ProfileListResult,
-    ProfileResult,
-    RenderedProfile,
-    RenderedProfileResult,
-)
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+        ListedProfile,
+        ProfileListResult,
+        ProfileResult,
+        RenderedProfile,
+        RenderedProfileResult,
+    )
 
 PROFILE_WIDTHS = (16, 23, 12)
 OTHER_WIDTH = 43

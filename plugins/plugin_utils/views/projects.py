@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
@@ -28,13 +29,15 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common impor
     worst_exit_code,
 )
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
-    ChangedProject,
-    ListResult,
-    ProjectResult,
-    ProjectSummary,
-    SetupResult,
-)
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+        ChangedProject,
+        ListResult,
+        ProjectResult,
+        ProjectSummary,
+        SetupResult,
+    )
 
 STALE_MOUNT = "the container shows a directory that was deleted or replaced on the host"
 NO_PROJECTS = "no projects yet; create one: repoman new NAME"

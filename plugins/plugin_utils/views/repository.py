@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, format_age
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import sentence
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import ProjectSummary, RepositoryStatus
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import ProjectSummary, RepositoryStatus
 
 FILE_COUNTS = {
     "git": (("conflicts", "in conflict"), ("staged", "staged"), ("unstaged", "changed"), ("untracked", "untracked")),

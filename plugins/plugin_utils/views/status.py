@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
@@ -26,15 +27,17 @@ from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository i
     file_counts,
     synced_text,
 )
-from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
-    BackupStatus,
-    HostStatus,
-    LeftOut,
-    ProjectStatus,
-    RepositoryStatus,
-    StatusResult,
-    UnverifiedRepository,
-)
+
+if TYPE_CHECKING:
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+        BackupStatus,
+        HostStatus,
+        LeftOut,
+        ProjectStatus,
+        RepositoryStatus,
+        StatusResult,
+        UnverifiedRepository,
+    )
 
 LABEL_WIDTH = 16
 

@@ -21,7 +21,7 @@ from command_environment import environment
 from repoman import fast_yaml, loading
 from repoman.playbook import collection_root
 
-MODULE = "plugins/module_utils/projects/status"
+MODULE = "plugins/module_utils/projects/listing"
 TABLE = Path(ansible.__file__).with_name("config") / "ansible_builtin_runtime.yml"
 
 
@@ -40,6 +40,23 @@ def test_modules_come_from_bytecode_files(tmp_path: Path) -> None:
     first = file.read_bytes()
     file.write_bytes(first[:8] + bytes(8) + first[16:])  # time and size of the source
     assert run().read_bytes() == first
+
+
+def test_modules_of_the_logic_are_found_at_once(tmp_path: Path) -> None:
+    """Where ansible would find them, by a finder that it asks first; what is no module of theirs it leaves to the others."""
+    code = f"""
+import sys
+from repoman.cli import main
+main(["list"])
+prefix = {loading.PLUGINS!r} + "module_utils."
+listing = sys.modules[prefix + "projects.listing"]
+print(type(listing.__loader__).__name__, listing.__file__, *sys.modules[prefix + "projects"].__path__)
+finder = next(each for each in sys.meta_path if type(each).__name__ == "OwnFinder")
+print(*(finder.find_spec(name) for name in (prefix + "nothing", {loading.PLUGINS!r} + "modules.repoman_sync", "json")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment(tmp_path))
+    place = collection_root() / "ansible_collections/homelab/repoman/plugins/module_utils/projects"
+    assert done.stdout.splitlines()[-2:] == [f"SourceFileLoader {place}/listing.py {place}", "None None None"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, and a checkout of another user")

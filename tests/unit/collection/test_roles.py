@@ -47,7 +47,7 @@ def test_common_options_are_those_of_the_modules(role: str) -> None:
         used = {key for task in block["block"] for key in task if key.startswith("homelab.repoman.")}
         assert block["module_defaults"] == dict.fromkeys(used, "{{ __repoman_common_options }}")
     handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["__repoman_common_options"]
-    assert set(re.findall(r"'(\w+)': repoman_(\w+) \|", handed_on)) == {(name, name) for name in COMMON_ARGS.keys() - HANDED}
+    assert set(re.findall(r"\('(\w+)', repoman_(\w+)\)", handed_on)) == {(name, name) for name in COMMON_ARGS.keys() - HANDED}
 
 
 def test_common_options_are_written_once(role: str) -> None:
