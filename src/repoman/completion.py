@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repoman import repositories
 from repoman.errors import CliError
 
 if TYPE_CHECKING:
@@ -223,6 +222,8 @@ def names(kind: str) -> list[str]:
 
     :param kind: one of :data:`KINDS`.
     """
+    from repoman import repositories  # help is faster without it
+
     try:
         home = Path.home()
     except RuntimeError:

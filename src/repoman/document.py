@@ -8,8 +8,6 @@ Those of runs are made by the collection's callback plugin. ``docs/output.schema
 
 from __future__ import annotations
 
-import json
-
 from repoman.errors import CliError
 
 
@@ -20,6 +18,8 @@ def print_document(verb: str, failure: CliError | None, **result: object) -> Non
     :param failure: ``None`` if there was none.
     :param result: further keys.
     """
+    import json  # few documents are printed without a run, which imports it
+
     document = {
         "verb": verb,
         "exit_code": failure.exit_code if failure else 0,

@@ -9,13 +9,15 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repoman import completion
 from repoman.cli import targets
 from repoman.document import print_text
 from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, print_hints
-from repoman.playbook import COLLECTION_PATH, Playbook, PlaybookResult, collection_root, version
+
+if TYPE_CHECKING:
+    from repoman.playbook import Playbook, PlaybookResult
 
 
 def run_playbook(playbook: Playbook, options: Namespace) -> int:
@@ -225,6 +227,8 @@ def print_help(playbook: Playbook, options: Namespace) -> int:
     :raises CliError: the verb does not exist.
     """
     if options.json_schema:
+        from repoman.playbook import COLLECTION_PATH, collection_root
+
         print((collection_root() / COLLECTION_PATH / "docs/output.schema.json").read_text(encoding="utf-8"), end="")  # noqa: T201
         return 0
     from repoman.cli.parser import EarlyExit, parse
@@ -238,5 +242,7 @@ def print_help(playbook: Playbook, options: Namespace) -> int:
 
 def print_version(playbook: Playbook, options: Namespace) -> int:
     """Print the version, as ``--version`` does."""
+    from repoman.playbook import version
+
     print_text("version", f"repoman {version()}\n", options.json)
     return 0

@@ -13,16 +13,18 @@ import signal
 from argparse import Namespace
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from repoman import completion, streams
 from repoman.cli.options import GLOBAL_OPTIONS
-from repoman.cli.parser import EarlyExit, parse
 from repoman.cli.verb import Verb
 from repoman.cli.verbs import GROUPS, VERBS
 from repoman.current_directory import leave_if_deleted
 from repoman.document import print_document, print_text
 from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, print_error
-from repoman.playbook import Playbook
+
+if TYPE_CHECKING:
+    from repoman.playbook import Playbook
 
 
 def run(argv: Sequence[str]) -> int:
@@ -39,6 +41,8 @@ def _run(argv: Sequence[str]) -> int:
     if argv[:2] == ["completion", "--complete"]:
         print(completion.complete(argv[2:], VERBS, GLOBAL_OPTIONS, GROUPS), end="")  # noqa: T201
         return 0
+    from repoman.cli.parser import EarlyExit, parse  # completion is faster without it
+
     words = ""
     hints: list[str] = []
     prints_json = "--json" in argv[: argv.index("--") if "--" in argv else None]
@@ -76,6 +80,8 @@ def make_playbook(verb: Verb, options: Namespace) -> Playbook:
     """
     if options.quiet and options.verbose:
         raise CliError("-q and -v exclude each other.", f"repoman {verb.words} --help", exit_code=USAGE)
+    from repoman.playbook import Playbook  # help and completion are faster without it
+
     return Playbook(
         name=verb.words.replace(" ", "_"),
         variables=verb.variables(options),

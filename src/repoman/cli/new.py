@@ -9,11 +9,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from repoman.cli.actions import confirm
 from repoman.cli.targets import Target, new_command, unregistered_targets
 from repoman.errors import escape_control_characters, print_hints
-from repoman.playbook import Playbook
+
+if TYPE_CHECKING:
+    from repoman.playbook import Playbook
 
 
 def run_new(playbook: Playbook, options: Namespace) -> int:

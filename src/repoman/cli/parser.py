@@ -23,7 +23,6 @@ from repoman.cli.options import GLOBAL_OPTIONS, Argument, flag
 from repoman.cli.verb import Verb
 from repoman.cli.verbs import VERBS, VERBS_BY_WORDS
 from repoman.errors import USAGE, CliError
-from repoman.playbook import version
 
 LITERAL_MARK = "\0"
 """Prefix of arguments after ``--`` during parsing, so that argparse does not take them for options. No argument of a process can
@@ -210,6 +209,8 @@ def parse_verb_word(words: str, line: list[str], options: Namespace, argv: Seque
     if hasattr(options, "help"):
         raise EarlyExit(group_help(words) if words else command_help())
     if hasattr(options, "version"):
+        from repoman.playbook import version
+
         raise EarlyExit(f"repoman {version()}\n")
     parser.reject_extra(extra)
     word, rest = getattr(options, "word", None), options.rest

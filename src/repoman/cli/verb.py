@@ -8,11 +8,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repoman.cli import actions, variables
 from repoman.cli.options import Argument
-from repoman.playbook import Playbook
+
+if TYPE_CHECKING:
+    from repoman.playbook import Playbook
 
 
 @dataclass(frozen=True)
