@@ -12,21 +12,16 @@ import grp
 import os
 import pwd
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from importlib.metadata import distribution
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
 
 import pytest
+from installed import install
 from lab import private_incus
 from logic import Logic
-from packaging.requirements import Requirement
 from proxy import RecordingProxy
-from world import ADMINS, CHECKOUT, LAN_IP, Me, SetUp, World, account, home_of, remove
+from world import ADMINS, LAN_IP, Me, SetUp, World, account, home_of, remove
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all they start
 os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
@@ -94,7 +89,7 @@ def _enter(ledger: TextIO) -> Path:
     """Return the directory that the ledger names, and one more process uses; made now where there is none."""
     fcntl.flock(ledger, fcntl.LOCK_EX)
     users, _newline, name = _read(ledger).partition("\n")
-    place = Path(name) if name else _install()
+    place = Path(name) if name else install()
     _write(ledger, f"{int(users or 0) + 1}\n{place}")
     return place
 
@@ -120,48 +115,6 @@ def _write(ledger: TextIO, text: str) -> None:
     ledger.write(text)
     ledger.flush()
     fcntl.flock(ledger, fcntl.LOCK_UN)
-
-
-def _install() -> Path:
-    place = Path(tempfile.mkdtemp(prefix="repoman-t", dir="/var/tmp"))
-    place.chmod(0o755)
-    venv = place / "venv"
-    pip = [str(CHECKOUT / "scripts/retry"), sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
-    install = [*pip, "--python", str(venv / "bin/python"), "install"]
-    version = os.environ.get("REPOMAN_ANSIBLE_CORE")
-    others = ["mitogen"] if find_spec("mitogen") else []
-    try:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
-        if not version:
-            _copy_requirements(venv, others)
-        subprocess.run([*install, f"ansible-core=={version}.*" if version else "ansible-core", *others, str(CHECKOUT)], check=True)
-    except BaseException:
-        remove(place)
-        raise
-    return place
-
-
-def _copy_requirements(venv: Path, others: list[str]) -> None:
-    """Copy what the command and the tests need from this environment, with its bytecode, so that pip has neither to load nor to compile it."""
-    (packages,) = venv.glob("lib/python*/site-packages")
-    pending, found = ["homelab-repoman", *others], {}
-    while pending:
-        name = pending.pop()
-        if name in found:
-            continue
-        found[name] = distribution(name)
-        needed = map(Requirement, found[name].requires or ())
-        pending += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
-    del found["homelab-repoman"]
-    files = [(each, file) for each in found.values() for file in each.files or ()]
-    tops = {str(each.locate_file(file.parts[0])) for each, file in files if file.parts[0] != ".."}
-    scripts = [Path(str(each.locate_file(file))) for each, file in files if file.parts[0] == ".." and file.parts[-2] == "bin"]
-    subprocess.run(["cp", "-a", *sorted(tops), packages], check=True)
-    for script in scripts:
-        copy = venv / "bin" / script.name
-        copy.write_text(script.read_text().replace(sys.prefix, str(venv)))
-        copy.chmod(0o755)
-    subprocess.run(["chmod", "-R", "a+rX", venv], check=True)
 
 
 @pytest.fixture(scope="session")
