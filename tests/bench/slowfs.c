@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * A directory seen through a file system on which each operation takes half a millisecond more, as over a network.
+ * SIGUSR1 takes the delay away, SIGUSR2 brings it back: what is only prepared need not wait.
+ * Started by root with SLOWFS_UID and SLOWFS_GID, it works as that user once it is mounted.
  * cc -O2 slowfs.c -o slowfs $(pkg-config --cflags --libs fuse3); slowfs MOUNTPOINT BACKING -f
  */
 #define FUSE_USE_VERSION 31
@@ -11,6 +13,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,13 +25,20 @@
 
 static int base;
 static long delay = 500000;
+static volatile sig_atomic_t is_fast;
 
 static const char *below(const char *path)
 {
 	const struct timespec wait = { 0, delay };
 
-	nanosleep(&wait, NULL);
+	if (!is_fast)
+		nanosleep(&wait, NULL);
 	return path[1] ? path + 1 : ".";
+}
+
+static void set_speed(int number)
+{
+	is_fast = number == SIGUSR1;
 }
 
 #define ANSWER(call) return (call) == -1 ? -errno : 0
@@ -154,6 +165,10 @@ static int slow_statfs(const char *path, struct statvfs *st)
 
 static void *slow_init(struct fuse_conn_info *connection, struct fuse_config *config)
 {
+	const char *user = getenv("SLOWFS_UID"), *group = getenv("SLOWFS_GID");
+
+	if (user && group && (setgroups(0, NULL) || setgid(atoi(group)) || setuid(atoi(user))))
+		abort();
 	config->use_ino = 1;
 	config->hard_remove = 1;
 	return NULL;
@@ -196,6 +211,8 @@ int main(int count, char **arguments)
 	}
 	if (getenv("SLOWFS_NS"))
 		delay = atol(getenv("SLOWFS_NS"));
+	signal(SIGUSR1, set_speed);
+	signal(SIGUSR2, set_speed);
 	umask(0);
 	arguments[2] = arguments[1];
 	arguments[1] = arguments[0];
