@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; default: those of this process, which ends here if it has loaded ansible.
     :returns: the exit code.
     """
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    if argv is None:
+        gc.set_threshold(GARBAGE_THRESHOLD)
     from repoman.cli.command import run
 
     if argv is not None:

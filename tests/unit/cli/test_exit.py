@@ -99,7 +99,7 @@ for argv in (["list"], ["list", "--json"], ["ssh-config"], ["completion", "--com
 
 def test_garbage_is_not_looked_for_at_the_start() -> None:
     """Nothing of what is imported is garbage."""
-    code = "import gc; before = gc.get_stats()[0]['collections']; from repoman.cli import main; main(['--help'])\n"
+    code = "import gc, sys; before = gc.get_stats()[0]['collections']; sys.argv[1:] = ['--help']; from repoman.cli import main; main()\n"
     code += "print(gc.get_stats()[0]['collections'] - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
     assert int(done.stdout.splitlines()[-1]) <= 3  # with Python's own threshold, 15
