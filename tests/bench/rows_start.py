@@ -49,7 +49,7 @@ EXEC = Row(
 def beside_the_same(sides: Mapping[str, Side], other: Side, number: int) -> dict[str, Pair]:
     """Measure several commands beside the same other one, which runs twice among them; return the pairs with its mean.
 
-    What the machine does changes while so many run, and one run of the other may be far from some of them.
+    The load of the machine changes during a round, so a single run of the other command would not fit most of them.
     """
     names = list(sides)
     half = len(names) // 2
