@@ -6,7 +6,7 @@
 The scripts contain no verbs or options. At each TAB the shell runs ``repoman completion --complete SHELL -- …``, which prints one
 candidate per line with its explanation, or ``:files`` if a path is expected.
 
-Written without a library, after a trial of two. argcomplete takes longer (77 ms per TAB, this module 53 ms, each the best of 21), but it
+Written without a library, after a trial of two. argcomplete takes as long (77 ms per TAB, this module 69 ms, each the best of 21), but it
 needs one argparse tree, and that loses ``-v list -vv``, ``-i a list -i b`` and ``remove a --yes b`` (see ``cli/parser.py``). shtab writes
 static scripts without names of projects and profiles, and not for fish. Both would be one more dependency.
 """

@@ -31,7 +31,7 @@ JINJA_DIRECTORY = re.compile(r"jinja2-([0-9][0-9.]*)\.dist-info", re.IGNORECASE)
 
 
 def install() -> None:
-    """Put something in the place of these modules, unless they are loaded. Call it before ``engine`` is imported."""
+    """Replace these modules, unless they are loaded. Call it before ``engine`` is imported."""
     for module in (_Agent(AGENT), _Metadata(METADATA), *map(_Postponed, OTHERS)):
         if module.__name__ not in sys.modules:
             sys.modules[module.__name__] = module

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the verbs that only read need: the modules that they load, and their requests, each exactly.
 
-A verb that has become slower fails here: it loads a module, or makes a request, that it did not need before. What is really needed is
-added to the table; the rest is imported where it is used.
+A verb that loads one module more, or makes one request more, fails here. If it needs the module, add it to the table; otherwise import
+it in the function that uses it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ SHARED = {"core", "files", "host", "incus", "process", "registry"}
 class Recorder:
     """Runs the command, and records what it loads and asks.
 
-    :param world: where it runs. :param proxy: between it and Incus.
+    :param world: the account that runs it.
+    :param proxy: records its requests to Incus.
     """
 
     def __init__(self, world: World, proxy: RecordingProxy) -> None:

@@ -43,7 +43,7 @@ def test_modules_come_from_bytecode_files(tmp_path: Path) -> None:
 
 
 def test_modules_of_the_logic_are_found_at_once(tmp_path: Path) -> None:
-    """Where ansible would find them, by a finder that it asks first; what is no module of theirs it leaves to the others."""
+    """A finder that Python asks first finds the same files as ansible, and leaves all other modules to ansible."""
     code = f"""
 import sys
 from repoman.cli import main
