@@ -100,8 +100,10 @@ def test_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ATTACH = """\
-import errno, os, sys
+import errno, os, signal, sys
 from repoman import attach
+for number in attach.SIGNALS:  # a shell's background jobs ignore some, and so would the client
+    signal.signal(number, handler)
 start, client = attach.start(sys.argv[1:], os.environ, new_session=True), sys.argv[1]
 """
 """Starts a client as ``exec_shell`` does."""
@@ -114,9 +116,13 @@ attach.main([str(start), "token", attach.COMMAND, client])
 """
 
 
-def attached(script: str, client: str) -> subprocess.CompletedProcess[str]:
-    """Start a client, and go on with the rest of a script."""
-    return subprocess.run([sys.executable, "-c", ATTACH + script, client, "-T"], capture_output=True, text=True, check=False)
+def attached(script: str, client: str, handler: str = "0") -> subprocess.CompletedProcess[str]:
+    """Start a client, and go on with the rest of a script.
+
+    :param handler: of the signals, as Python's source; 0 is the default one.
+    """
+    command = [sys.executable, "-c", f"handler = {handler}\n{ATTACH}{script}", client, "-T"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_client_that_is_gone() -> None:
@@ -150,14 +156,12 @@ def test_a_client_that_ends_at_once_or_by_a_signal(tmp_path: Path) -> None:
     client.write_text("#!/bin/sh\ngrep -E 'Sig(Blk|Ign)' /proc/self/status\nexit 3\n", encoding="utf-8")
     client.chmod(0o755)
     slowly = f"import time\nwhile open(f'/proc/{{start}}/stat').read().split()[2] != 'Z':\n    time.sleep(0.01)\n{BECOME}"
-    handled = "import signal\nsignal.signal(signal.SIGTERM, print)\n"
     done = attached(slowly, str(client))
     assert (done.returncode, done.stderr) == (3, "")
     passed_on = sum(1 << number - 1 for number in (*attach.SIGNALS, signal.SIGCHLD, signal.SIGPIPE))
     assert [int(line.split()[1], 16) & passed_on for line in done.stdout.splitlines()] == [0, 0]
     client.write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
-    command = [sys.executable, "-c", handled + ATTACH + BECOME, str(client), "-T"]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGTERM
+    assert attached(BECOME, str(client), "print").returncode == -signal.SIGTERM
 
 
 def test_no_process_to_pass_a_signal_on(tmp_path: Path) -> None:
