@@ -182,3 +182,9 @@ def test_git_and_mercurial_trust_the_repository(ready: World) -> None:
     assert ready.run("hg", "log", "-l1", "-T", "{desc} {author}", cwd=repo).out == "in me"
     assert ready.run("git", "fsck", cwd=repo).code == 0 and ready.run("hg", "verify", "-q", cwd=repo).code == 0
     assert {os.lstat(path).st_uid for path in repo.rglob("*")} == {ready.me.uid}
+    wrapper = '#!/bin/sh\n[ -e /run/systemd/private ] && echo "$@" >>/var/tmp/calls || echo early >>/var/tmp/calls\nexec /bin/systemctl.real "$@"\n'
+    put = 'mv /bin/systemctl /bin/systemctl.real && printf %s "$1" >/bin/systemctl && chmod 755 /bin/systemctl'
+    ready.incus(*INSIDE, "sh", "-c", put, "sh", wrapper)
+    ready.incus("stop", "--force", "--project=repoman", "demo")
+    ready.repoman("new", "demo")  # the boot is not slowed down by a systemctl that cannot answer yet
+    assert ready.incus(*INSIDE, "cat", "/var/tmp/calls").splitlines() == ["is-system-running --wait"]

@@ -24,13 +24,17 @@ WAIT_READY_SCRIPT = rf"""
     if command -v cloud-init; then timeout "$limit" cloud-init status --wait; fi
     read -r init </proc/1/comm
     if [ "$init" = systemd ]; then
-        timeout "$boot" sh -c 'until case $(systemctl is-system-running --wait) in running|degraded|maintenance) ;; *) false ;; esac
+        timeout "$boot" sh -c 'until [ -e /run/systemd/private ] || [ -e /run/dbus/system_bus_socket ] &&
+            case $(systemctl is-system-running --wait) in running|degraded|maintenance) ;; *) false ;; esac
             do sleep 0.02; done'
     fi
 }} </dev/null >/dev/null 2>&1
 echo "{READY_MARK}"
 """
-"""Waits until the system and cloud-init have started. Never fails: if something is not ready in time, the next part reports it."""
+"""Waits until the system and cloud-init have started. Never fails: if something is not ready in time, the next part reports it.
+
+``systemctl`` cannot be used before there is one of the two sockets; to run it all the time until then would slow the boot down.
+"""
 
 _ACCOUNT_SCRIPT = r"""
 set -eu
