@@ -94,8 +94,9 @@ SLOWER: dict[str, tuple[str, list[Request]]] = {
     ),
     "sync --list-versions demo": ("backup backup/manifest backup/mirror backup/settings backup/sync backup/target", []),
 }
-"""Of these, the directories below ``module_utils`` that the fast verbs do not use, or use in part."""
+"""The directories below ``module_utils`` of which these load something, without those of ``SHARED``; and their requests."""
 SHARED = {"core", "files", "host", "incus", "process", "registry"}
+"""Directories that all verbs use, which are not pinned for the slower ones."""
 
 
 class Recorder:
