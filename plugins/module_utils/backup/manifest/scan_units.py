@@ -91,19 +91,19 @@ def format_exception(error: Exception) -> str:
 
 
 def iter_scans(
-    units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, then: Callable[[ScanResult], T]
+    units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, then: Callable[[ScanResult], T] | None
 ) -> Iterator[tuple[ScanResult, T | None]]:
     """Scan units in parallel, and yield each result when it is ready.
 
     :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
-    :param then: called with each result in the process that scanned the unit; what it returns is yielded too, None if it was not called.
+    :param then: called with each result in the process that scanned the unit; what it returns is yielded too, otherwise None.
     """
     jobs = [(unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
 
     def work(job: tuple[Unit, str, str], _send: object) -> tuple[ScanResult, T | None]:
         result = scan_unit(*job)
-        return result, then(result)
+        return result, then(result) if then else None
 
     def lost(job: tuple[Unit, str, str]) -> tuple[ScanResult, T | None]:
         error = RepomanError(

@@ -110,9 +110,12 @@ class UnitPlanner:
     def _scan(self, waiting: dict[str, UnitTask], done: Callable[[UnitTask], None]) -> None:
         """Scan units, and compare each one when its scan is done.
 
-        A comparison with the last manifest, or with nothing, takes only processor time, so it is done where the unit was scanned: on all
-        processors. One with the mirror waits for the target, so more of them run at once, in threads.
+        A comparison with the last manifest, or with nothing, takes mostly processor time, so it is done where the unit was scanned: on all
+        processors. One with the mirror waits for the target, and each one does if the target is remote, so more of them run at once, in
+        threads.
         """
+        if waiting.keys() - self.trusted.keys():
+            load_engine()  # once, before the processes that compare are forked
 
         def compare(task: UnitTask, scanned: ScanResult, mounted: Sequence[bytes]) -> None:
             with isolate_any_failure(task):
@@ -121,7 +124,8 @@ class UnitPlanner:
 
         units = [task.unit for task in waiting.values()]
         with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
-            for scanned, planned in iter_scans(units, self.trusted, self.settings.scratch, self._compare_manifests):
+            then = None if self.run.target_state.is_remote else self._compare_manifests
+            for scanned, planned in iter_scans(units, self.trusted, self.settings.scratch, then):
                 task = waiting[scanned.unit.name]
                 mounted = self._unmirrored_mounts(task, scanned)
                 if planned is None:
@@ -134,9 +138,12 @@ class UnitPlanner:
     def _compare_manifests(self, scanned: ScanResult) -> _Planned | None:
         """Plan a unit that differs from its last manifest, or has no mirror; return None for others.
 
-        It usually runs in another process, so only what it returns counts.
+        It usually runs in another process, so only what it returns counts. A unit whose comparison fails is left to the leading process.
         """
-        if scanned.error or not scanned.path or scanned.unit.is_top_level or self._has_entries_to_read(scanned.unit):
+        try:
+            if scanned.error or not scanned.path or scanned.unit.is_top_level or self._has_entries_to_read(scanned.unit):
+                return None
+        except OSError:
             return None
         task = UnitTask.of(scanned.unit)
         self._compared.pop(task.name, None)

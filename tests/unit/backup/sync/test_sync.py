@@ -141,6 +141,43 @@ def test_a_unit_is_compared_where_it_was_scanned(world: BackupHome, monkeypatch:
     assert world.differences() == []
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_unit_that_cannot_be_compared_where_it_was_scanned(world: BackupHome, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """It is that unit's error, with its own text; the others are backed up."""
+    world.init()
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    (world.backup / ".repoman/work").mkdir(exist_ok=True)
+    new = world.backup / ".repoman/work/new"
+    if new.is_dir():
+        shutil.rmtree(new)
+    new.write_text("")
+    world.write("isurus/more", "text")
+    for number in range(count):
+        world.write(f"new{number}/file", "text")
+    result = world.sync()
+    units = {unit["name"]: unit for unit in result["units"]}
+    assert units["isurus"]["action"] == "synced"
+    for number in range(count):
+        assert "Not a directory" in units[f"new{number}"]["msg"]
+
+
+def test_units_are_not_compared_where_they_are_scanned_if_the_target_is_remote(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There each comparison waits for the target, so more of them are done at once than there are processors."""
+    world.init()
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(sync, "is_remote", lambda _path: True)
+    monkeypatch.setenv("REPOMAN_LOG", str(world.root / "trace"))
+    for each in ("isurus", "plain"):
+        world.write(f"{each}/more", "text")
+    with tracing():
+        world.sync()
+    assert world.differences() == []
+    lines = (world.root / "trace").read_text().splitlines()
+    compared = {line.split()[1] for line in lines if ": compared with" in line}
+    assert len(compared) == 1
+    assert compared == {line.split()[1] for line in lines if "scanned: it differs" in line}
+
+
 def test_a_damaged_repository_is_told_of_each_time(world: BackupHome) -> None:
     """Its first copy is as damaged; no run after it says that all is well, until it is."""
     blob = git(world.repos / "isurus", "rev-parse", "HEAD:README").strip()
