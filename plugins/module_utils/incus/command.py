@@ -80,10 +80,11 @@ class CommandOutput:
 
         :raises IncusError: it took too long. :class:`OutputLimitError`: there was too much.
         """
-        line = f"\n{mark}\n".encode()
-        while (end := self._text.find(line)) < 0:
+        line, searched = f"\n{mark}\n".encode(), 0
+        while (end := self._text.find(line, searched)) < 0:
             if not self._streams:
                 return None
+            searched = max(0, len(self._text) - len(line) + 1)  # the program may print single bytes
             self._read(limit)
         text = _beginning(self._text[1:end])
         del self._text[: end + len(line) - 1]  # the line break stays: the next mark may follow at once

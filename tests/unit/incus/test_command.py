@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
@@ -126,6 +127,40 @@ def test_masked_frames_are_refused() -> None:
     """Servers do not mask."""
     with server([b"\x82\x81abcdx"]) as path, pytest.raises(ProtocolError):
         read_all(path)
+
+
+class Searched(bytearray):
+    """Counts the bytes in which a text is looked for."""
+
+    looked_at = 0
+
+    def find(self, *args: Any) -> int:
+        """Find a text from a position on."""
+        self.looked_at += len(self) - args[1]
+        return super().find(*args)
+
+
+class SingleBytes:
+    """A stream that gives one byte at a time."""
+
+    has_pending, is_open = True, True
+
+    def __init__(self, text: bytes) -> None:
+        self.rest = iter(text)
+
+    def read(self) -> bytes:
+        """Return the next byte."""
+        return bytes([next(self.rest)])
+
+
+def test_output_byte_by_byte_is_not_searched_from_its_beginning() -> None:
+    """Otherwise a program could keep a processor of the host busy by printing single bytes."""
+    length = 3000
+    stream: Any = SingleBytes(b"x" * length + b"\nmark\n")
+    output = CommandOutput("x", stream, stream)
+    output._text = searched = Searched(output._text)
+    assert output.read_until("mark", TimeLimit("x", 60)) == ("x" * length)[:MAX_TEXT]
+    assert length < searched.looked_at < 20 * length
 
 
 @pytest.mark.parametrize("size", [0, 10, MAX_TEXT + 1, MAX_OUTPUT + 1])
