@@ -346,7 +346,7 @@ def _values(argument: Argument, line: ParsedLine) -> list[Candidate] | None:
 
 def _libraries(home: Path) -> list[Path]:
     """Return the directories of the profile library, the user's first."""
-    from repoman.playbook import COLLECTION_PATH
+    from repoman.installation import COLLECTION_PATH
 
     vendor_dirs = [Path(path) for path in (os.environ.get("REPOMAN_VENDOR_DIR"), "/usr/local/share/repoman/profiles") if path]
     bundled_dirs = [Path(entry, COLLECTION_PATH, "profiles") for entry in sys.path if entry]

@@ -33,6 +33,10 @@ class CliError(Exception):
         self.exit_code = exit_code
 
 
+class EarlyExit(Exception):
+    """Raised for ``--help`` and ``--version``, with the text to print instead of running a verb."""
+
+
 def print_error(failure: CliError) -> None:
     """Print an error and its hints on standard error."""
     red, _cyan, plain = _colours()

@@ -21,10 +21,8 @@ from typing import Any, NoReturn
 
 from repoman import streams
 from repoman.errors import INTERRUPTED, OPEN_SHARED_MEMORY, CliError, print_error
+from repoman.installation import COLLECTION, COLLECTION_PATH, collection_root, config_file
 
-COLLECTION = "homelab.repoman"
-COLLECTION_PATH = Path("ansible_collections", "homelab", "repoman")
-OWN_CONFIG = Path(__file__).with_name("ansible.cfg")
 PR_SET_PDEATHSIG = 1
 QUIET_ENV = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
@@ -254,12 +252,6 @@ def _import_settings() -> None:
         raise SystemExit(" ".join(str(error).split())) from error
 
 
-def config_file() -> Path:
-    """Return the file with Ansible's settings, unless ``ANSIBLE_CONFIG`` names one: the user's, the system's, or repoman's own."""
-    files = (Path("~/.ansible.cfg").expanduser(), Path("/etc/ansible/ansible.cfg"), OWN_CONFIG)
-    return next(file for file in files if os.access(file, os.R_OK))
-
-
 def mark_unsafe(value: Any) -> Any:
     """Return a value for extra variables, in which text is marked so that Ansible never evaluates it as a template."""
     if isinstance(value, str):
@@ -269,17 +261,6 @@ def mark_unsafe(value: Any) -> Any:
     if isinstance(value, list):
         return [mark_unsafe(item) for item in value]
     return value
-
-
-def collection_root() -> Path:
-    """Return the directory in which ``ansible_collections`` holds the collection installed with this command.
-
-    :raises CliError: the collection is not installed with it.
-    """
-    for entry in sys.path:
-        if entry and (Path(entry) / COLLECTION_PATH / "galaxy.yml").is_file():
-            return Path(entry).absolute()
-    raise CliError(f"the collection {COLLECTION} is not installed next to this command.", "pip install homelab-repoman")
 
 
 def version() -> str:

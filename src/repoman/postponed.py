@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from repoman.stand_in import StandIn
+
 AGENT = "ansible._internal._ssh._agent_launch"
 METADATA = "importlib.metadata"
 OTHERS = ("ansible.executor.powershell.module_manifest", "ssl")
@@ -32,7 +34,7 @@ JINJA_DIRECTORY = re.compile(r"jinja2-([0-9][0-9.]*)\.dist-info", re.IGNORECASE)
 
 def install() -> None:
     """Replace these modules, unless they are loaded. Call it before ``engine`` is imported."""
-    for module in (_Agent(AGENT), _Metadata(METADATA), *map(_Postponed, OTHERS)):
+    for module in (_Agent(AGENT), _Metadata(METADATA), *map(StandIn, OTHERS)):
         if module.__name__ not in sys.modules:
             sys.modules[module.__name__] = module
             if module.__name__ == METADATA:
@@ -41,22 +43,7 @@ def install() -> None:
         sys.meta_path.insert(0, _VaultFinder())
 
 
-class _Postponed(ModuleType):
-    """Stands for a module until it is used."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._load(), name)
-
-    def _load(self) -> Any:
-        """Return the module itself."""
-        if sys.modules.get(self.__name__) is self:
-            sys.modules.pop(self.__name__, None)
-        return importlib.import_module(self.__name__)
-
-
-class _Agent(_Postponed):
+class _Agent(StandIn):
     """Stands for the module that starts an agent for ssh."""
 
     def launch_ssh_agent(self) -> None:
@@ -64,10 +51,10 @@ class _Agent(_Postponed):
         from ansible import constants
 
         if constants.config.get_config_value("SSH_AGENT") != "none":
-            self._load().launch_ssh_agent()
+            self.load().launch_ssh_agent()
 
 
-class _Metadata(_Postponed):
+class _Metadata(StandIn):
     """Stands for the module that reads the properties of installed packages: ansible asks for the version of Jinja only."""
 
     def version(self, distribution_name: str) -> Any:
@@ -78,7 +65,7 @@ class _Metadata(_Postponed):
             versions = [match[1] for match in matches if match]
             if len(versions) == 1:
                 return versions[0]
-        return self._load().version(distribution_name)
+        return self.load().version(distribution_name)
 
 
 class _VaultFinder:

@@ -12,10 +12,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repoman import shared
-from repoman.playbook import Playbook, collection_root, config_file
+from repoman.installation import collection_root, config_file
+
+if TYPE_CHECKING:
+    from repoman.playbook import Playbook
 
 NAME_VARIABLE = "repoman_project_name"
 SETTING = (
@@ -30,11 +33,18 @@ PLUGINS = ("~/.ansible/plugins", "/usr/share/ansible/plugins")
 
 
 def read(playbook: Playbook) -> dict[str, Any] | None:
-    """Return the result of the playbook ``shell`` if it would change nothing; ``None`` if it has to be run.
+    """Return the result of the playbook ``shell`` if it would change nothing; ``None`` if it has to be run."""
+    if playbook.check or playbook.verbosity or playbook.variables.keys() != {NAME_VARIABLE}:
+        return None
+    return read_project(playbook.variables[NAME_VARIABLE])
+
+
+def read_project(name: str) -> dict[str, Any] | None:
+    """Return the result of the playbook ``shell`` for a project, without options, as :func:`read` does.
 
     The logic is that of the playbook's module.
     """
-    if playbook.check or playbook.verbosity or playbook.variables.keys() != {NAME_VARIABLE} or has_settings(os.environ):
+    if has_settings(os.environ):
         return None
     shared.spare_checkout(str(collection_root()))
     with shared.loading() as load:
@@ -42,7 +52,7 @@ def read(playbook: Playbook) -> dict[str, Any] | None:
             logic = load("projects.running")
         except ImportError:  # ansible may find it elsewhere, or says why not
             return None
-        result: dict[str, Any] | None = logic.read_running(playbook.variables[NAME_VARIABLE])
+        result: dict[str, Any] | None = logic.read_running(name)
         return result
 
 

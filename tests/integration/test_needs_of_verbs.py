@@ -61,6 +61,20 @@ modules: repoman_profile_info
 plugin_utils/views: common profiles render
 profiles: changes comparison context copying install_record installed library replaced run sources template yaml_reader
 """
+SHELL = """\
+core: errors formatting log names progress quoting secrets times warnings
+files: atomic directory_cursor lock small_files tree
+host: account hung_mounts mounts
+incus: client command_line shapes transport
+profiles: sources
+projects: context instance ownership running stale_mount summary
+registry: keys misspellings model override parser store toml_reader toml_syntax
+"""
+"""What a shell in a running container loads of the collection."""
+COMMAND = "__init__ attach cli command current_directory document errors installation plain_shell running shared shell stand_in streams"
+"""What it loads of the command."""
+COSTLY = re.compile(r"/(argparse|bz2|calendar|difflib|gettext|inspect|ipaddress|locale|lzma|random|shutil|ssl|textwrap|tokenize|traceback)\.py$")
+"""Modules of the standard library that take long to load and that it does not need."""
 INSTANCES = ("GET", "/1.0/instances?recursion=1&project=repoman")
 INSTALLED = ("GET", "/1.0/profiles?recursion=1&project=default")
 FAST: dict[str, tuple[str, list[Request]]] = {
@@ -152,6 +166,16 @@ def test_without_a_playbook(ready: World, proxy: RecordingProxy, argv: tuple[str
     recorder = Recorder(ready, proxy)
     recorder.run(*argv)
     assert recorder.own() == {} and [name for name in recorder.files if PLAYBOOK.search(name)] == [] and proxy.requests == []
+
+
+def test_a_shell(recorder: Recorder) -> None:
+    """In a running container it loads what the tables say, and asks once before the client does."""
+    recorder.run("shell", "demo", "true")
+    assert recorder.own() == modules(SHELL)
+    command = {match[1] for match in map(re.compile(r"/repoman/(?:cli/)?(\w+)\.py$").search, recorder.files) if match}
+    assert command - {"cli"} == set(COMMAND.split()) - {"cli"}
+    assert [name for name in recorder.files if COSTLY.search(name)] == []
+    assert recorder.proxy.requests[0] == ("GET", "/1.0/instances/demo?project=repoman")
 
 
 def test_with_a_playbook(recorder: Recorder) -> None:

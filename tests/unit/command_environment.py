@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from repoman import cli, playbook
+from repoman import cli, installation
 
 SOURCES = Path(cli.__file__).parents[2]
 
@@ -18,7 +18,7 @@ def environment(home: Path) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "PYTHONPATH": f"{SOURCES}:{playbook.collection_root()}",
+        "PYTHONPATH": f"{SOURCES}:{installation.collection_root()}",
         "INCUS_SOCKET": str(home / "none"),
         "LANG": "C.UTF-8",
     }

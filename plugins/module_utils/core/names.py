@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable
 
@@ -63,6 +62,8 @@ def check_project_name(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that ``name`` seems to be a misspelling of, such as ``used_by`` for ``use_by`` or ``Used_by``, or empty."""
+    import difflib  # most runs have no misspelling
+
     by_folded = {word.casefold(): word for word in known}
     matches = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=SIMILARITY)
     return by_folded[matches[0]] if matches else ""

@@ -122,13 +122,20 @@ def _scan_processes(names: set[str]) -> tuple[dict[int, tuple[str, str]], dict[i
     """Return the monitors of containers, with the directory of containers and the name, and the lowest child of each process."""
     monitors: dict[int, tuple[str, str]] = {}
     children: dict[int, int] = {}
-    for pid in sorted(int(entry) for entry in os.listdir(PROC) if entry.isdigit()):
+    directory = str(PROC)  # as text: with Path, a host with 1000 processes would take 20 ms longer
+    for pid in sorted(int(entry) for entry in os.listdir(directory) if entry.isdigit()):
         with suppress(OSError, ValueError, IndexError):  # it may end meanwhile
-            parent = int((PROC / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+            parent = int(_read(f"{directory}/{pid}/stat").rpartition(b")")[2].split()[1])
             children.setdefault(parent, pid)
-            title = (PROC / f"{pid}/cmdline").read_bytes().rstrip(b"\0 ")
-            if title.startswith(MONITOR) and (PROC / str(pid)).stat().st_uid == 0:  # a program in a container is not root's
+            title = _read(f"{directory}/{pid}/cmdline").rstrip(b"\0 ")
+            if title.startswith(MONITOR) and os.stat(f"{directory}/{pid}").st_uid == 0:  # a program in a container is not root's
                 containers, _space, name = os.fsdecode(title.removeprefix(MONITOR)).rpartition(" ")
                 if name in names:
                     monitors[pid] = containers, name
     return monitors, children
+
+
+def _read(path: str) -> bytes:
+    """Return the content of a file of the kernel's."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from repoman import completion
 from repoman.cli import targets
 from repoman.document import print_text
-from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, print_hints
+from repoman.errors import CONFLICT, INTERRUPTED, NOT_FOUND, USAGE, CliError, EarlyExit, print_hints
 
 if TYPE_CHECKING:
     from repoman.playbook import Playbook, PlaybookResult
@@ -126,12 +126,15 @@ def confirm(question: str, default: bool) -> bool:
 
 
 def run_shell(playbook: Playbook, options: Namespace) -> int:
-    """Start the project's container and replace this process with a shell in it; return only if that fails."""
+    """Start the project's container and replace this process with a shell in it; return only if that fails.
+
+    :param options: with ``is_read``, the container was read before, and is not ready.
+    """
     if playbook.json:
         raise CliError("shell has no --json: its output is that of the command.", "repoman list --json", exit_code=USAGE)
     from repoman import running, shell
 
-    last = running.read(playbook)
+    last = None if options.is_read else running.read(playbook)
     if last is None:
         result = playbook.run()
         if result.exit_code:
@@ -227,11 +230,11 @@ def print_help(playbook: Playbook, options: Namespace) -> int:
     :raises CliError: the verb does not exist.
     """
     if options.json_schema:
-        from repoman.playbook import COLLECTION_PATH, collection_root
+        from repoman.installation import COLLECTION_PATH, collection_root
 
         print((collection_root() / COLLECTION_PATH / "docs/output.schema.json").read_text(encoding="utf-8"), end="")  # noqa: T201
         return 0
-    from repoman.cli.parser import EarlyExit, parse
+    from repoman.cli.parser import parse
 
     try:
         parse([*(options.words or ())[:2], "--help"])  # no verb has more; --help behind a command of shell would be its own

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import os
 import signal
-from argparse import Namespace
-from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from repoman import completion, streams
-from repoman.cli.options import GLOBAL_OPTIONS
-from repoman.cli.verb import Verb
-from repoman.cli.verbs import GROUPS, VERBS
+from repoman import plain_shell, streams
 from repoman.current_directory import leave_if_deleted
 from repoman.document import print_document, print_text
-from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, print_error
+from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, EarlyExit, print_error
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from repoman.cli.verb import Verb
     from repoman.playbook import Playbook
 
 
@@ -39,15 +38,25 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     if argv[:2] == ["completion", "--complete"]:
+        from repoman import completion
+        from repoman.cli.options import GLOBAL_OPTIONS
+        from repoman.cli.verbs import GROUPS, VERBS
+
         print(completion.complete(argv[2:], VERBS, GLOBAL_OPTIONS, GROUPS), end="")  # noqa: T201
         return 0
-    from repoman.cli.parser import EarlyExit, parse  # completion is faster without it
-
     words = ""
     hints: list[str] = []
     prints_json = "--json" in argv[: argv.index("--") if "--" in argv else None]
     try:
+        plain = plain_shell.parse(argv)
+        if plain:
+            prints_json = False
+            leave_if_deleted(is_needed=False)
+            plain_shell.enter_if_ready(*plain)
+        from repoman.cli.parser import parse  # a plain shell and completion are faster without it
+
         verb, options = parse(argv)
+        options.is_read = plain is not None
         words, prints_json = verb.words, options.json
         playbook = make_playbook(verb, options)
         leave_if_deleted(playbook.needs_directory)

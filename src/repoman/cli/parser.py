@@ -22,7 +22,7 @@ from repoman.cli.help import command_help, group_help, verb_help
 from repoman.cli.options import GLOBAL_OPTIONS, Argument, flag
 from repoman.cli.verb import Verb
 from repoman.cli.verbs import VERBS, VERBS_BY_WORDS
-from repoman.errors import USAGE, CliError
+from repoman.errors import USAGE, CliError, EarlyExit
 
 LITERAL_MARK = "\0"
 """Prefix of arguments after ``--`` during parsing, so that argparse does not take them for options. No argument of a process can
@@ -55,10 +55,6 @@ SYNONYMS = {
 """Verbs of other tools, by the words before them, and what they are called here."""
 ARGPARSE_TEXTS = {"expected one argument": "needs a value"}
 """Plainer words for messages of argparse."""
-
-
-class EarlyExit(Exception):
-    """Raised for ``--help`` and ``--version``, with the text to print instead of running a verb."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -19,7 +19,7 @@ from ansible.utils.collection_loader import _collection_finder
 from command_environment import environment
 
 from repoman import fast_yaml, loading
-from repoman.playbook import collection_root
+from repoman.installation import collection_root
 
 MODULE = "plugins/module_utils/projects/listing"
 TABLE = Path(ansible.__file__).with_name("config") / "ansible_builtin_runtime.yml"

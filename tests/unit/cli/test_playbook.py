@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from command_environment import SOURCES, environment
 
-from repoman import playbook
+from repoman import installation, playbook
 from repoman.playbook import Playbook
 
 
@@ -122,7 +122,7 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
         "import errno, os\ndef fork():\n    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))\nos.fork = fork\n",
         encoding="utf-8",
     )
-    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
+    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{installation.collection_root()}")
     said = "repoman: error: ansible could not start a process for its next task: Resource temporarily unavailable.\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{said}hint: ulimit -a   # shows the limits of this session; try again when the machine is less busy\n"
@@ -131,7 +131,7 @@ def test_no_process_for_a_task(tmp_path: Path) -> None:
 def test_no_library(tmp_path: Path) -> None:
     """What a library is missing for is told before anything is tried, in this process too."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tomlkit'] = None\n", encoding="utf-8")
-    done = command(tmp_path, "setup", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
+    done = command(tmp_path, "setup", PYTHONPATH=f"{tmp_path}:{SOURCES}:{installation.collection_root()}")
     assert (done.returncode, done.stdout) == (1, "")
     first, *hints = done.stderr.splitlines()
     assert first == f"repoman: error: {sys.executable} has no tomlkit, which repoman needs."
@@ -149,7 +149,7 @@ def test_no_shared_memory(tmp_path: Path) -> None:
         "_multiprocessing.SemLock = SemLock\n",
         encoding="utf-8",
     )
-    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{playbook.collection_root()}")
+    done = command(tmp_path, "list", PYTHONPATH=f"{tmp_path}:{SOURCES}:{installation.collection_root()}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("hint: ls -ld /dev/shm   should say drwxrwxrwt; if it does not: sudo chmod 1777 /dev/shm\n")
 

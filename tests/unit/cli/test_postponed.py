@@ -23,7 +23,7 @@ START = (
 import sys
 from repoman.playbook import _import_engine
 loaded = lambda: {name for name in ("cryptography.hazmat", "_ssl", "email", "ansible.executor.powershell.module_manifest") if name in sys.modules}
-real = lambda: {name for name in loaded() if name != OTHERS and sys.modules[name].__class__.__name__ != "_Postponed"}
+real = lambda: {name for name in loaded() if name != OTHERS and sys.modules[name].__class__.__name__ != "StandIn"}
 _import_engine()
 """
 )

@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from repoman.cli.command import make_playbook
-from repoman.cli.parser import EarlyExit, parse
+from repoman.cli.parser import parse
+from repoman.errors import EarlyExit
 from repoman.cli.verbs import VERBS_BY_WORDS
 from repoman.errors import CliError
 
