@@ -5,7 +5,7 @@
 
 The client passes signals only to the first process in the container, which is ``su``, and that blocks most of them. This program sends
 them to all processes of the command's session, with a second ``incus exec``. It is a program of its own, with the standard library only,
-because it stays as long as the shell does. The process that it replaces has started the client, which works while this program is loaded.
+because it stays as long as the shell does. The process that it replaces has started the client, and waits for a short command itself.
 
 Arguments: the process ID of the client, the token of the session, ``login`` for a login shell or ``command``, and the start of the client's
 command line: ``incus exec`` with its options and the name of the instance.
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 LOGIN, COMMAND = "login", "command"
+SECONDS = 1.0
+"""Time in which a short command ends: most do, and for them this program need not be loaded, which takes the processor from the client."""
 VARIABLE = "REPOMAN_SHELL"
 """The environment variable that holds the token of the session."""
 NOT_FOUND = 127
@@ -79,8 +81,11 @@ leader has ended, what is left, such as background jobs that ignore SIGINT, gets
 null byte. Arguments: the token, the name of the signal."""
 
 
-def main(argv: list[str]) -> NoReturn:
-    """Wait for the client, and end as it ends. The signals are blocked already."""
+def main(argv: list[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+    """Wait for the client, and end as it ends. The signals are blocked already.
+
+    :param environment: for a second client.
+    """
     pid, token, kind, *prefix = argv
     child = int(pid)
     helpers: set[int] = set()
@@ -90,13 +95,17 @@ def main(argv: list[str]) -> NoReturn:
         if number in SIGNALS and status is None:
             name = _name_inside(signal.Signals(number), kind == LOGIN)
             with suppress(OSError):  # without a process for it, this signal is lost; another one can be sent
-                helpers.add(_start([*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], is_silent=True))
+                helpers.add(
+                    _start(
+                        [*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], environment, is_silent=True
+                    )
+                )
         for ended, ended_with in _ended():
             helpers.discard(ended)
             if ended == child:
                 status = ended_with
     code = os.waitstatus_to_exitcode(status)
-    if code == MISSING and _run([*prefix, "-T", "--", "/bin/sh", "-c", 'rm "$0$1"', MISSING_MARK, token]) == 0:
+    if code == MISSING and _run([*prefix, "-T", "--", "/bin/sh", "-c", 'rm "$0$1"', MISSING_MARK, token], environment) == 0:
         code = NOT_FOUND
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
@@ -115,10 +124,22 @@ def start(client: list[str], environment: Mapping[str, str], new_session: bool) 
     return _start(client, environment, new_session=new_session)
 
 
-def _run(argv: list[str]) -> int:
+def ends_soon(child: int) -> bool:
+    """Wait a second; return whether the client has ended. The signals are blocked, and one that arrives stays pending for :func:`main`.
+
+    :param child: process ID of the client.
+    """
+    arrived = signal.sigtimedwait({*SIGNALS, signal.SIGCHLD}, SECONDS)
+    if arrived is None:
+        return False
+    os.kill(os.getpid(), arrived.si_signo)
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _run(argv: list[str], environment: Mapping[str, str]) -> int:
     """Run a program without standard streams; return its exit status, or 127 if it cannot be started."""
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(_start(argv, is_silent=True), 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(_start(argv, environment, is_silent=True), 0)[1])
     except OSError:
         return NOT_FOUND
 
@@ -141,7 +162,7 @@ def _ended() -> list[tuple[int, int]]:
     return ended
 
 
-def _start(argv: list[str], environment: Mapping[str, str] = os.environ, *, new_session: bool = True, is_silent: bool = False) -> int:
+def _start(argv: list[str], environment: Mapping[str, str], *, new_session: bool = True, is_silent: bool = False) -> int:
     """Start a program, which does not outlive this process; return its process ID.
 
     :param new_session: the terminal sends it no signals, but it can read from it.

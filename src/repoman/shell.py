@@ -201,6 +201,8 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str], subdirectory: 
         child = attach.start(client, environment, new_session=not terminal)
     except OSError as error:
         raise CliError(f"cannot start {client[0]}: {error.strerror}.") from error
+    if attach.ends_soon(child):
+        attach.main([str(child), token, kind, *prefix], environment)
     replace_process([sys.executable, "-I", "-S", attach.__file__, str(child), token, kind, *prefix], environment)
 
 
@@ -217,7 +219,7 @@ def replace_process(argv: Sequence[str], environment: Mapping[str, str]) -> NoRe
 
 
 def _is_installed(program: str) -> bool:
-    """Return whether a program is in a directory of ``PATH``. (Importing ``shutil`` for it takes longer.)"""
+    """Return whether a program is in a directory of ``PATH``; to import ``shutil`` for it would take longer."""
     directories = os.get_exec_path() if os.environ.get("PATH") != "" else []
     paths = [os.path.join(directory, program) for directory in directories]
     return any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths)

@@ -18,9 +18,8 @@ import pytest
 from repoman import cli, playbook
 from repoman.cli.command import make_playbook
 from repoman.cli.parser import parse
-from repoman.errors import EarlyExit
 from repoman.cli.verbs import VERBS
-from repoman.errors import CliError, escape_control_characters
+from repoman.errors import CliError, EarlyExit, escape_control_characters
 from repoman.playbook import Playbook
 
 SOURCES = Path(cli.__file__).parents[2]

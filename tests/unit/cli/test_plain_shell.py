@@ -47,7 +47,19 @@ def test_the_parser_understands_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", ["", "shell", "shell --", "shell . true", "shell -v demo", "shell demo -v true", "-v shell demo", "shell a/b", "list demo", "shell --help"]
+    "argv",
+    [
+        "",
+        "shell",
+        "shell --",
+        "shell . true",
+        "shell -v demo",
+        "shell demo -v true",
+        "-v shell demo",
+        "shell a/b",
+        "list demo",
+        "shell --help",
+    ],
 )
 def test_other_lines(argv: str) -> None:
     """They are left to the parser of all verbs."""

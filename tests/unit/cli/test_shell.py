@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -162,6 +163,41 @@ def test_a_client_that_ends_at_once_or_by_a_signal(tmp_path: Path) -> None:
     assert [int(line.split()[1], 16) & passed_on for line in done.stdout.splitlines()] == [0, 0]
     client.write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
     assert attached(BECOME, str(client), "print").returncode == -signal.SIGTERM
+
+
+ENTER = """\
+import json, sys
+from repoman import shell
+shell.exec_shell(json.loads(sys.argv[1]), ["true"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("parent; exit 3", ("-c", 3)),
+        ('until [ "$(parent)" = -I ]; do sleep 0.1; done; parent; exit 4', ("-I", 4)),
+        ('kill -TERM $PPID; until [ "$(parent)" = -I ]; do :; done; parent; exit 5', ("-I", 5)),
+        ("kill -STOP $$; parent; exit 6", ("-I", 6)),
+    ],
+    ids=["short", "long", "signal", "stopped"],
+)
+def test_a_short_command_is_waited_for_without_another_program(tmp_path: Path, script: str, expected: tuple[str, int]) -> None:
+    """The one that waits for longer ones is loaded after a second, or at once for a signal or a client that does not go on."""
+    client = tmp_path / "incus"
+    parent = "parent() { tr '\\0' '\\n' <\"/proc/$PPID/cmdline\" | sed -n 2p; }\n"
+    client.write_text(f'#!/bin/sh\n{parent}case "$*" in *repoman-signal*) exit ;; esac\n{script}\n', encoding="utf-8")
+    client.chmod(0o755)
+    command = [sys.executable, "-c", ENTER, json.dumps({**RESULT, "socket": "/s"})]
+    process = subprocess.Popen(command, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, stdout=subprocess.PIPE, text=True)
+    if "STOP" in script:
+        attached_to = Path(f"/proc/{process.pid}/cmdline")
+        while b"-I" not in attached_to.read_bytes().split(b"\0"):
+            pass
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGCONT)
+    out, _err = process.communicate()
+    assert (out.strip(), process.returncode) == expected
 
 
 def test_no_process_to_pass_a_signal_on(tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ import yaml
 
 from repoman.cli.command import make_playbook
 from repoman.cli.parser import parse
-from repoman.errors import EarlyExit
 from repoman.cli.verbs import VERBS_BY_WORDS
-from repoman.errors import CliError
+from repoman.errors import CliError, EarlyExit
 
 ROOT = Path(__file__).parents[3]
 GUIDES = ROOT / "docs/docsite/rst"
