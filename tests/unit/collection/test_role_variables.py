@@ -55,6 +55,7 @@ CASES: list[dict[str, Any]] = [
     {"repoman_setup": True},
     {"repoman_common_options": {"user": "nosuch", "registry_path": "/nowhere"}},
     {"repoman_restore_info": 1, "repoman_restore_result": 2, "repoman_shell_info": 3},
+    {"dict": {"user": "nosuch"}, "range": 1, "lookup": "a word", "query": True, "namespace": []},  # functions of templates
 ]
 
 
@@ -93,7 +94,8 @@ def test_variables_of_the_user_are_not_read(
 ) -> None:
     """A play may define variables with likely names."""
     shown, was_mirrored = outcome(CASES.index(variables), check)
-    assert "changed=1" in shown and "WARNING" not in shown, shown
+    warnings = re.findall(r"WARNING\S* (?!Found variable using reserved name)", shown)  # ansible warns of functions of templates
+    assert "changed=1" in shown and not warnings, shown
     assert was_mirrored != check
 
 

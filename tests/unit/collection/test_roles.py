@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import COMMON_ARGS
 from ansible_collections.homelab.repoman.plugins.modules import repoman_project, repoman_registry
-from real_ansible import path_of
+from real_ansible import results_of
 from role_options import HANDED, PREFIX, ROLES, documented, form, options_of
 
 
@@ -47,7 +46,7 @@ def test_common_options_are_those_of_the_modules(role: str) -> None:
         used = {key for task in block["block"] for key in task if key.startswith("homelab.repoman.")}
         assert block["module_defaults"] == dict.fromkeys(used, "{{ __repoman_common_options }}")
     handed_on = yaml.safe_load((ROLES / role / "vars/main.yml").read_text())["__repoman_common_options"]
-    assert set(re.findall(r"\('(\w+)', repoman_(\w+)\)", handed_on)) == {(name, name) for name in COMMON_ARGS.keys() - HANDED}
+    assert set(re.findall(r"'key': '(\w+)', 'value': repoman_(\w+)}", handed_on)) == {(name, name) for name in COMMON_ARGS.keys() - HANDED}
 
 
 def test_common_options_are_written_once(role: str) -> None:
@@ -95,27 +94,14 @@ def test_roles_need_nothing_that_is_not_there(role: str) -> None:
         assert task[name].keys() <= module.SPEC["argument_spec"].keys()
 
 
-def test_variables_without_a_value_are_not_set() -> None:
-    """Null and empty ones leave the user's module_defaults as they are; zero is a value."""
-    given = {"repoman_user": None, "repoman_socket": "", "repoman_timeout": 0, "repoman_user_dir": "/x"}
+def test_variables_without_a_value_are_not_set(tmp_path: Path) -> None:
+    """Null and empty ones leave the user's module_defaults as they are; zero is a value. Each of them can be the only one."""
+    names = sorted(COMMON_ARGS.keys() - HANDED)
+    unset = {"repoman_user": None, "repoman_socket": "", "repoman_timeout": 0, "repoman_user_dir": "/x"}
+    cases = [{}, unset, *({PREFIX + name: f"/{name}"} for name in names), {PREFIX + name: f"/{name}" for name in names}]
+    tasks = [{"ansible.builtin.debug": {"msg": "{{ __repoman_common_options }}"}, "vars": variables} for variables in cases]
     shared = ROLES.parent / "playbooks/vars/common_options.yml"
-    command = [
-        "ansible",
-        "localhost",
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-m",
-        "ansible.builtin.debug",
-        "-a",
-        "var=__repoman_common_options",
-    ]
-    done = subprocess.run(
-        [path_of(command[0]), *command[1:], "-e", f"@{shared}", "-e", json.dumps(given)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found = json.loads(done.stdout.partition("=>")[2])["__repoman_common_options"]
-    assert found == {"timeout": 0, "user_dir": "/x"}
+    found = [result["msg"] for result in results_of(tmp_path, tasks, "-e", f"@{shared}")]
+    assert found[:2] == [{}, {"timeout": 0, "user_dir": "/x"}]
+    assert found[2:-1] == [{name: f"/{name}"} for name in names]
+    assert found[-1] == {name: f"/{name}" for name in names}
