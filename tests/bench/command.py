@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import signal
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from bench import (
 )
 from bench.machine import ROOT, commit, this_machine, versions
 from bench.pairs import Series, measure
+from bench.processes import Stopped, stoppable
 from bench.worlds import Bench, BenchError
 
 MODULES = (rows_start, rows_new, rows_profiles, rows_status, rows_hosts, rows_sync, rows_growth)
@@ -39,7 +39,6 @@ TABLES = {"timeline": timeline.tables, "floor": floor.tables}
 FLAGS = ("growth", "million")
 REPEAT_SECONDS = 480
 """Later in an ordinary run, no row is measured more often than it must be, so that it ends after about twelve minutes."""
-INTERRUPTED = 130
 RECORDED = ROOT / "docs"
 UNRECORDED = ROOT / ".dev/bench/report"
 HISTORY = RECORDED / "benchmarks/history.jsonl"
@@ -132,17 +131,14 @@ def main(argv: Sequence[str]) -> int:
             for row in series.rows:
                 print(f"{row.key:<22} {row.title}, beside {row.against}")
         return 0
-    # All that was made is taken away also after a signal. A shell's background jobs ignore SIGINT, and so would what they start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(143))
-    with ExitStack() as stack:
+    with stoppable(), ExitStack() as stack:
         bench = Bench(options, stack)
-        results, is_interrupted = report.Results([]), False
+        results, code = report.Results([]), 0
         try:
             run(bench, options, results)
-        except KeyboardInterrupt:
-            results.failures["The rest"] = "interrupted"
-            is_interrupted = True
+        except Stopped as stopped:
+            results.failures["The rest"] = str(stopped)
+            code = stopped.code
         entry = history.Entry(datetime.datetime.now(datetime.UTC).date().isoformat(), commit(), this_machine().kind, results.figures)
         results.slower = history.regressions(history.last_figures(history.read(HISTORY), entry.machine), results.figures)
         is_recorded = options.record and not results.failures
@@ -152,4 +148,4 @@ def main(argv: Sequence[str]) -> int:
     for key, times in results.slower.items():
         print(f"slower than recorded: {key}, {times:.2f} times the last ratio on this kind of machine")
     print(f"report: {page.relative_to(ROOT)}", file=sys.stderr)
-    return INTERRUPTED if is_interrupted else 0 if results.is_good else 1
+    return code or (0 if results.is_good else 1)

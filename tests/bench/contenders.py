@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
 from world import World
 
+from bench.processes import remove_tree
 from bench.worlds import Bench
 
 REGISTRY = """\
@@ -58,7 +58,7 @@ class Contender(ABC):
 
     def remove(self) -> None:
         """Remove the target."""
-        shutil.rmtree(self.target)
+        remove_tree(self.target)
         os.sync()
 
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.processes import wait_until
 from bench.worlds import Bench, BenchError, need
 
 SOURCE = Path(__file__).parent / "slowfs.c"
 PATIENCE = 20.0
 """Seconds in which it must be mounted."""
+PATIENCE_BUSY = 5.0
+"""Seconds in which it must be unmounted before that is forced, and in which its process must end after that."""
 
 
 class SlowDirectory:
@@ -54,18 +56,40 @@ def slow_directory(bench: Bench) -> Iterator[SlowDirectory]:
     if os.geteuid() == 0:  # the user may not be allowed to open the device
         environment |= {"SLOWFS_UID": str(bench.me.uid), "SLOWFS_GID": str(bench.me.gid)}
         options += ["-o", "allow_other"]
-    process = subprocess.Popen([program, mounted, backing, "-f", *options], stdin=subprocess.DEVNULL, env=environment)
+    command = [program, mounted, backing, "-f", *options]
+    # A session of its own: Ctrl-C must not end it before what uses it.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
     try:
         _wait_until_mounted(mounted, process)
         yield SlowDirectory(mounted, process)
     finally:
-        subprocess.run(["fusermount3", "-u", mounted], check=False)
+        unmount(mounted, process)
+
+
+def unmount(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Take a mounted directory away, and end what serves it, also if something still uses the directory."""
+
+    def is_gone(*options: str) -> bool:
+        if is_mounted(path):
+            subprocess.run(["fusermount3", "-u", *options, path], check=False, stderr=subprocess.DEVNULL)
+        return not is_mounted(path)
+
+    if not wait_until(is_gone, PATIENCE_BUSY):
+        is_gone("-z")
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE_BUSY)
+    if process.poll() is None:
+        process.kill()  # which also ends the waiting of what uses the directory
         process.wait()
+    is_gone("-z")
+
+
+def is_mounted(path: Path) -> bool:
+    """Return whether something is mounted at a path."""
+    return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def _wait_until_mounted(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines()):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError("the directory with latency cannot be mounted")
-        time.sleep(0.01)
+    wait_until(lambda: is_mounted(path) or process.poll() is not None, PATIENCE)
+    if not is_mounted(path):
+        raise BenchError("the directory with latency cannot be mounted")

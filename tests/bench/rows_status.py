@@ -10,13 +10,14 @@ import pty
 import re
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from world import World
 
 from bench.contenders import REGISTRY
 from bench.pairs import Pair, Round, Row, Series, contest
-from bench.worlds import Bench, BenchError
+from bench.processes import ended
+from bench.worlds import ERRORS_SHOWN, Bench, BenchError
 
 FIRST = Row(
     "status.first",
@@ -44,21 +45,22 @@ def on_terminal(bench: Bench, world: World, *argv: str) -> tuple[float, float]:
     finally:
         os.close(end)
     seen, first = b"", 0.0
-    with suppress(OSError), open(terminal, "rb", buffering=0) as screen:
+    with ended(process), open(terminal, "rb", buffering=0) as screen:
         while True:
             try:
                 part = screen.read(CHUNK)
             except OSError as error:
-                if error.errno != errno.EIO:  # what Linux says when nobody has the other end any more
+                if error.errno != errno.EIO:  # the error of Linux if no process has the other end any more
                     raise
                 break
             seen += part
             if not first and NAMES_A_PROJECT.search(seen):
                 first = time.perf_counter() - began
-    code = process.wait()
+        code = process.wait()
+        last = time.perf_counter() - began
     if code or not first:
-        raise BenchError(f"{' '.join(argv)} ended with {code}, and said {seen[-500:].decode(errors='replace')}")
-    return first, time.perf_counter() - began
+        raise BenchError(f"{' '.join(argv)} ended with {code}, after it had printed: {seen[-ERRORS_SHOWN:].decode(errors='replace')}")
+    return first, last
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from installed import install
 from lab import private_incus
 from world import CHECKOUT, LAN_IP, Me, World, account, home_of, remove
 
+from bench.processes import ended, remove_tree
+
 TREES = (Path(__file__).parent / "trees.py").read_text()
 LIBRARY = 'description: profile {number}\nconfig:\n  environment.NUMBER: "{number}"\ndevices: {{}}\n'
 PING = """\
@@ -101,8 +103,14 @@ class Bench:
         place = Path(tempfile.mkdtemp(prefix="repoman-bench.", dir=self.options.where or "/var/tmp"))
         place.chmod(0o755)
         os.chown(place, self.me.uid, self.me.gid)
-        self.stack.callback(shutil.rmtree, place, ignore_errors=True)
+        self.stack.callback(self._remove, place)
         return place
+
+    def _remove(self, place: Path) -> None:
+        try:
+            remove_tree(place)
+        except OSError as error:
+            self.say(f"{place} is left behind: {error}")
 
     def make_directory(self, path: Path) -> Path:
         """Make a directory as the user; return it."""
@@ -166,9 +174,10 @@ class Bench:
         """
         with tempfile.TemporaryFile() as errors:
             process, began = self.start(world, argv, errors, cwd, more)
-            _pid, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
+            with ended(process):
+                _pid, status, usage = os.wait4(process.pid, 0)
+                seconds = time.perf_counter() - began
+                process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode not in codes:
                 errors.seek(-min(ERRORS_SHOWN, errors.seek(0, os.SEEK_END)), os.SEEK_END)
                 output = errors.read().decode(errors="replace")
@@ -184,7 +193,10 @@ class Bench:
         more: dict[str, str],
         output: int = subprocess.DEVNULL,
     ) -> tuple[subprocess.Popen[bytes], float]:
-        """Start a command as the user, with no program in between; return it and when that was."""
+        """Start a command as the user, with no program in between; return it and when that was.
+
+        It leads a session, so that :func:`bench.processes.ended` can end what it starts, and nothing asks the person at the terminal.
+        """
         me = self.me
         who: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -192,7 +204,14 @@ class Bench:
         environment = world.env(**more)
         began = time.perf_counter()
         process = subprocess.Popen(
-            argv, env=environment, cwd=cwd or world.home, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, **who
+            argv,
+            env=environment,
+            cwd=cwd or world.home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            **who,
         )
         return process, began
 
