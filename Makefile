@@ -57,8 +57,10 @@ test-long: newest venv ## test every kind of repository, and many races with wri
 	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 \
 		$(PYTEST) $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py git/test_object_restore.py hg/test_hg_damage.py)
 
-bench: machine venv ## compare what people wait for with what they would type instead; BENCH='--list', '--rows new', '--all', '--help'
-	env PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
+# What only prints must neither install nor build anything.
+ONLY_PRINTS = $(filter --list --help -h,$(BENCH))
+bench: $(if $(ONLY_PRINTS),,machine venv) ## compare what people wait for with what they would type instead; BENCH='--list', '--rows new', '--all', '--help'
+	@env PYTHONPATH=tests $(if $(ONLY_PRINTS),$(PYTHON) -B,$(BIN)/python) -m bench $(BENCH)
 
 lint: venv ## run all checks
 	@scripts/gates

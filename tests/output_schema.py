@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 SCHEMA = Path(__file__).parents[1] / "docs/output.schema.json"
 ENVELOPE = ["verb", "exit_code", "changed", "failed", "msg", "hints", "warnings"]
 """Keys that every document has, in this order."""
@@ -19,6 +17,8 @@ ENVELOPE = ["verb", "exit_code", "changed", "failed", "msg", "hints", "warnings"
 @cache
 def validator() -> Any:
     """Return what checks documents."""
+    import jsonschema
+
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import subprocess
+import shlex
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -40,17 +40,19 @@ FLAGS = ("growth", "million")
 REPEAT_SECONDS = 480
 """Later in an ordinary run, no row is measured more often than it must be, so that it ends after about twelve minutes."""
 RECORDED = ROOT / "docs"
+RESTORING_PREFIX = ".repoman-restore-"
+"""Prefix of the directories that a restore fills, which sync finishes or takes away."""
 UNRECORDED = ROOT / ".dev/bench/report"
 HISTORY = RECORDED / "benchmarks/history.jsonl"
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    made = argparse.ArgumentParser(prog="make bench BENCH=…", description="Measure commands as typed, beside what one would type instead.")
+    made = argparse.ArgumentParser(prog="make bench BENCH=…", allow_abbrev=False, description="Measure commands as typed, beside what one would type instead.")
     made.add_argument("--list", action="store_true", help="print the rows, and measure nothing")
     made.add_argument("--rows", action="append", metavar="PATTERN", help="only rows whose key matches, such as 'start.*'; repeatable")
     made.add_argument("--quick", action="store_true", help="one pair for each row: to try a change of the bench itself")
-    made.add_argument("--record", action="store_true", help="write docs/benchmarks.md, its pictures and its history")
+    made.add_argument("--record", action="store_true", help="with --all: write docs/benchmarks.md, its pictures and its history")
     made.add_argument("--growth", action="store_true", help="also sync of 1, 10, 100 and 1000 repositories")
     made.add_argument("--million", action="store_true", help="also sync of a tree of a million entries")
     made.add_argument("--all", action="store_true", help="everything that needs no argument; takes about an hour")
@@ -85,22 +87,50 @@ def run(bench: Bench, options: argparse.Namespace, results: report.Results) -> N
     def may_repeat() -> bool:
         return options.all or time.monotonic() - start < REPEAT_SECONDS
 
+    with isolated("Installations", results):
+        bench.install(sorted({each for series, _keys in select(options) for each in series.needs}))
     for name, tables in TABLES.items():
-        for table in tables(bench) if is_wanted(name, options.rows) else ():
-            results.tables.append(table)
-            print("\n".join(report.table_lines(table)), flush=True)
+        with isolated(f"Tables of {name}", results):
+            for table in tables(bench) if is_wanted(name, options.rows) else ():
+                results.tables.append(table)
+                print("\n".join(report.table_lines(table)), flush=True)
     print(report.HEAD.rstrip())
     for series, keys in select(options):
         results.series.append(series)
         bench.say(series.title)
-        try:
+        with isolated(series.title, results):
             results.figures |= measure(series, bench, keys, may_repeat, options.quick)
-        except (BenchError, AssertionError, subprocess.SubprocessError) as error:
-            results.failures[series.title] = str(error)
-            print(f"{series.title}\n   not measured: {error}")
-            continue
-        print("\n".join(report.terminal_lines(series, results.figures)), flush=True)
+            print("\n".join(report.terminal_lines(series, results.figures)), flush=True)
         bench.say(f"{time.monotonic() - start:.0f} s since the start")
+
+
+@contextmanager
+def isolated(title: str, results: report.Results) -> Iterator[None]:
+    """Note an error as the reason why something was not measured, and go on: what else is measured must not be lost."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        results.failures[title] = reason
+        print(f"{title}\n   not measured: {reason}", flush=True)
+
+
+def refusal(options: argparse.Namespace) -> str:
+    """Return why these options cannot be used together, with a hint; empty if they can."""
+    if options.record and (not options.all or options.rows or options.quick or options.tree):
+        return "--record writes a whole page\nhint: make bench BENCH='--all --record', without --rows, --quick and --tree"
+    if options.rows and not (select(options) or any(is_wanted(name, options.rows) for name in TABLES)):
+        return "no row matches\nhint: make bench BENCH=--list"
+    if options.tree and not options.tree.expanduser().is_dir():
+        return f"{options.tree} is not a directory"
+    unfinished = sorted(options.tree.expanduser().glob(f"{RESTORING_PREFIX}*")) if options.tree else []
+    if unfinished:
+        first = shlex.quote(str(unfinished[0]))
+        return (
+            f"a restore into {options.tree} was killed: repoman sync would finish that, and here the directory is only read"
+            f"\nhint: ls -la {first}  # what it left; repoman sync of that directory takes it away"
+        )
+    return ""
 
 
 def write(results: report.Results, entry: history.Entry, known: dict[str, str], recorded: bool) -> Path:
@@ -120,12 +150,8 @@ def main(argv: Sequence[str]) -> int:
     """Measure what the command line asks for; return 1 if a row is over its mark or could not be measured."""
     made = parser()
     options = made.parse_args(argv)
-    if options.record and (options.rows or options.quick or options.tree):
-        made.error("--record writes a whole page: leave out --rows, --quick and --tree")
-    if options.rows and not (select(options) or any(is_wanted(name, options.rows) for name in TABLES)):
-        made.error("no row matches; --list prints all")
-    if options.tree and not options.tree.expanduser().is_dir():
-        made.error(f"{options.tree} is not a directory")
+    if reason := refusal(options):
+        made.error(reason)
     if options.list:
         for series, _keys in select(argparse.Namespace(**vars(options) | {"all": True, "tree": True})):
             for row in series.rows:

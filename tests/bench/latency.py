@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.processes import wait_until
-from bench.worlds import Bench, BenchError, need
+from bench.worlds import Bench, BenchError
 
 SOURCE = Path(__file__).parent / "slowfs.c"
+NEEDS = ("fusermount3", "cc", "pkg-config")
 PATIENCE = 20.0
 """Seconds in which it must be mounted."""
 PATIENCE_BUSY = 5.0
@@ -43,7 +44,6 @@ def slow_directory(bench: Bench) -> Iterator[SlowDirectory]:
 
     :raises BenchError: this machine has no FUSE.
     """
-    need("fusermount3")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise BenchError("/dev/fuse cannot be opened here")
     base = bench.fresh_directory("slow")

@@ -67,5 +67,5 @@ def _version(command: tuple[str, ...]) -> str:
 
 def commit() -> str:
     """Return the commit that was measured, with ``+`` if files differ from it; empty outside a checkout."""
-    said = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
-    return said.stdout.strip()
+    done = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()

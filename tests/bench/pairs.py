@@ -35,7 +35,7 @@ class Row:
     :param title: our command.
     :param against: the other command.
     :param how: how it is measured, in one sentence.
-    :param mark: what the ratio, or the value, must not exceed; none where only the figure is of interest.
+    :param mark: what the ratio, or the value, must not exceed; none if only the figure is of interest.
     :param unit: ``x`` for a ratio. A row with another unit reports a value, and has no other command.
     """
 
@@ -54,6 +54,7 @@ class Series:
     :param open: prepares what they need and gives a function that measures once.
     :param least: number of rounds; ``most`` if the spread of a row has its mark in it.
     :param flag: the option that asks for it; empty for an ordinary run.
+    :param needs: programs, and collections, that are installed before anything is measured.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Series:
     least: int
     most: int
     flag: str = ""
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

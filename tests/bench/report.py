@@ -148,7 +148,7 @@ INTRODUCTION = """\
 `make bench` measures whole commands, as a person types them and waits for them: the command is installed from a wheel, an ordinary user
 runs it, and the Incus is a real one. Each figure comes from pairs: our command and the other run one right after the other, in changing
 order. The ratio is the median of the ratios of the pairs, the spread is where the middle half of them lies. If the mark lies in the spread,
-more pairs are run. This page is written by `make bench BENCH=--record`.
+more pairs are run. This page is written by `make bench BENCH='--all --record'`.
 
 ![Ratios and their marks](benchmarks/ratios.svg)
 

@@ -48,6 +48,7 @@ def opener(image: str) -> Callable[[Bench], AbstractContextManager[Round]]:
             return {row_of(image).key: (took["ours"], took["theirs"])}
 
         theirs()  # Incus unpacks an image when it is used for the first time
+        ours()
         yield measure
 
     return open_new

@@ -85,6 +85,8 @@ def open_status(bench: Bench) -> Iterator[Round]:
         return {key: (last[key == END.key], took[key]) for key in sides if key in took}
 
     ours()
+    ping()
+    bench.run(world, "git", "--version")
     yield measure
 
 

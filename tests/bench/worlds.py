@@ -38,7 +38,17 @@ PING = """\
 """
 ONE_MODULE = "\n    - ansible.builtin.ping:"
 PEERS = CHECKOUT / ".dev/bench/peers"
-PACKAGES = {"restic": "restic", "borg": "borgbackup", "rclone": "rclone", "rsync": "rsync", "fusermount3": "fuse3"}
+COLLECTION = "community.general"
+"""What a series names if it needs collections of the package ``ansible``."""
+PACKAGES = {
+    "restic": ("restic",),
+    "borg": ("borgbackup",),
+    "rclone": ("rclone",),
+    "rsync": ("rsync",),
+    "fusermount3": ("fuse3",),
+    "cc": ("gcc", "libc6-dev"),
+    "pkg-config": ("pkg-config",),
+}
 HEADERS = "/usr/include/fuse3/fuse.h"
 ERRORS_SHOWN = 2000
 """Bytes of the errors of a failed command that are shown."""
@@ -64,7 +74,7 @@ class Bench:
     """Makes what a series needs when it needs it, and takes everything away in the end.
 
     :param options: of the command line.
-    :param stack: where what must be taken away is registered.
+    :param stack: what must be taken away is registered in it.
     """
 
     def __init__(self, options: Namespace, stack: ExitStack) -> None:
@@ -90,6 +100,16 @@ class Bench:
         place = install()
         self.stack.callback(remove, place)
         return place / "venv/bin"
+
+    def install(self, needs: Collection[str]) -> None:
+        """Install the command and what series need: all before the first measurement, so that none has a machine that was just busy.
+
+        :param needs: commands that have a package, and :data:`COLLECTION`.
+        """
+        need(*(each for each in needs if each != COLLECTION))
+        if COLLECTION in needs:
+            _found = self.collections
+        _found = self.bin_dir
 
     @cached_property
     def socket(self) -> str:
@@ -248,9 +268,9 @@ class Bench:
 
 def need(*commands: str) -> None:
     """Install missing programs to compare with, as root or through sudo."""
-    packages = [PACKAGES[command] for command in commands if not shutil.which(command)]
+    packages = [package for command in commands if not shutil.which(command) for package in PACKAGES[command]]
     if "fusermount3" in commands and not os.path.exists(HEADERS):
-        packages += ["libfuse3-dev", "pkg-config"]
+        packages.append("libfuse3-dev")
     if packages:
         sudo = [] if os.geteuid() == 0 else ["sudo"]
         install_them = 'apt-get install -y -qq --no-install-recommends "$@" >/dev/null || { apt-get update -qq; false; }'

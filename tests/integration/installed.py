@@ -12,7 +12,6 @@ from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from world import CHECKOUT, remove
 
 
@@ -38,6 +37,8 @@ def install() -> Path:
 
 def _copy_requirements(venv: Path, others: list[str]) -> None:
     """Copy what the command and the tests need from this environment, with its bytecode, so that pip has neither to load nor to compile it."""
+    from packaging.requirements import Requirement
+
     (packages,) = venv.glob("lib/python*/site-packages")
     pending, found = ["homelab-repoman", *others], {}
     while pending:

@@ -36,7 +36,7 @@ try:
 except Stopped as stopped:
     sys.exit(stopped.code)
 """
-HAS_FUSE = os.access("/dev/fuse", os.R_OK | os.W_OK) and all(map(shutil.which, ("fusermount3", "cc", "pkg-config")))
+HAS_FUSE = os.access("/dev/fuse", os.R_OK | os.W_OK) and all(map(shutil.which, latency.NEEDS))
 HAS_FUSE = HAS_FUSE and Path("/usr/include/fuse3/fuse.h").exists()
 
 
@@ -74,7 +74,6 @@ def test_what_runs_is_ended(number: signal.Signals, tmp_path: Path) -> None:
 def test_a_busy_mount_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while a process is in it, and if what serves it has been stopped."""
     monkeypatch.setattr(latency, "PATIENCE_BUSY", 0.2)
-    monkeypatch.setattr(latency, "need", lambda *_commands: None)
     bench = bench_in(tmp_path)
     with bench.stack:
         with slow_directory(bench) as slow:
