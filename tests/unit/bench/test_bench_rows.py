@@ -4,15 +4,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from bench import command, floor, history, rows_start, timeline
+from bench import command, floor, history, rows_hosts, rows_profiles, rows_start, rows_sync, timeline
 from bench.command import SERIES, main, parser, select
 from bench.history import Entry
-from bench.pairs import Figures
-from bench.report import Results
+from bench.machine import ROOT
+from bench.pairs import Figures, Round, Row, Series
+from bench.report import Results, Table
 from bench.timeline import merged, steps
+from bench.worlds import COLLECTION, PACKAGES, Bench, BenchError
+from world import IncusRefusalError
+
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 
 TRACE = """\
 2026-01-31T10:00:00.000Z 7 module: projects.run with options: projects
@@ -112,6 +121,106 @@ def test_list_and_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == sum(len(series.rows) for series in SERIES)
-    for argv in (["--record", "--rows", "new"], ["--record", "--quick"], ["--rows", "nothing"], ["--tree", "/nonexistent"]):
+    whole = ["--all", "--record"]
+    assert command.refusal(parser().parse_args(whole)) == ""
+    wrong = (["--record"], ["--record", "--growth"], [*whole, "--rows", "new"], [*whole, "--quick"], ["--rows", "nothing"], ["--tree", "/nonexistent"])
+    for argv in wrong:
         with pytest.raises(SystemExit, match="2"):
             main(argv)
+        assert ("hint: make bench BENCH=" in capsys.readouterr().err) == (argv[0] != "--tree")
+
+
+class FailingBench(Bench):
+    """Installs nothing, and has no home."""
+
+    def install(self, needs: Collection[str]) -> None:
+        """Note what is asked for."""
+        self.asked = set(needs)
+
+
+def test_an_error_ends_only_its_own_series(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whatever kind, and also in a table: it is named, the rest is measured, and the result is not good."""
+
+    def broken(_bench: Bench) -> Iterator[Table]:
+        yield Table("One", "", [["a", "b"]])
+        raise BenchError("the second is not there")
+
+    @contextmanager
+    def opened(_bench: Bench) -> Iterator[Round]:
+        yield lambda _number, _wanted: {"b": (1.0, 2.0)}
+
+    @contextmanager
+    def refused(_bench: Bench) -> Iterator[Round]:
+        raise IncusRefusalError("no such pool")
+        yield
+
+    @contextmanager
+    def missing(_bench: Bench) -> Iterator[Round]:
+        raise FileNotFoundError(2, "no such program", "borg")
+        yield
+
+    rows = {key: Row(key, key, "another", "How.", 1.0) for key in "abc"}
+    series = [
+        Series("A", (rows["a"],), refused, 1, 1, needs=("borg",)),
+        Series("C", (rows["c"],), missing, 1, 1),
+        Series("B", (rows["b"],), opened, 1, 1, needs=("cc",)),
+    ]
+    monkeypatch.setattr(command, "SERIES", series)
+    monkeypatch.setattr(command, "TABLES", {"timeline": broken})
+    options = parser().parse_args(["--quick"])
+    bench, results = FailingBench(options, ExitStack()), Results([])
+    command.run(bench, options, results)
+    assert results.failures == {
+        "Tables of timeline": "the second is not there",
+        "A": "IncusRefusalError: no such pool",
+        "C": "FileNotFoundError: [Errno 2] no such program: 'borg'",
+    }
+    assert set(results.figures) == {"b"} and [table.title for table in results.tables] == ["One"] and not results.is_good
+    assert bench.asked == {"borg", "cc"} and "not measured: IncusRefusalError: no such pool" in capsys.readouterr().out
+
+
+def test_needs_have_packages() -> None:
+    """What a series needs can be installed."""
+    assert {need for series in SERIES for need in series.needs} <= {*PACKAGES, COLLECTION}
+    assert {kind.name for kind in rows_sync.TOOLS} < set(PACKAGES)
+
+
+def test_who_begins_changes_in_each_row_of_pairs() -> None:
+    """A row with a ratio has at least two pairs, so that both sides begin once; a row with a unit has values, not pairs."""
+    single = {row.key for series in SERIES for row in series.rows if series.least == 1}
+    assert single == {"million.first", "million.unchanged", "million.full", "million.memory"}
+    assert {row.unit for series in SERIES for row in series.rows if row.key in single} == {"s", "MB"}
+
+
+def test_the_start_counts_once() -> None:
+    """In the loop of a module, whose length is scaled, and in the growth with the hosts."""
+    start, each = 2.0, 0.5
+    few, more = (start + count * each for count in (rows_profiles.FEW, rows_profiles.MORE))
+    assert rows_profiles.all_in_a_loop(few, more) == pytest.approx(start + rows_profiles.MANY * each)
+    assert rows_hosts.growth({2: 3 + 2, 8: 3 + 8, 32: 3 + 32}) == (1.0, 1.0)
+    most, middle = rows_hosts.growth({2: 3 + 2, 8: 3 + 8, 32: 3 + 80})
+    assert rows_hosts.GROWTH.mark and most / middle > rows_hosts.GROWTH.mark
+
+
+def test_a_tree_is_only_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """sync would finish a killed restore in it."""
+    assert command.RESTORING_PREFIX == RESTORING_PREFIX
+    (tmp_path / "a").mkdir()
+    assert command.refusal(parser().parse_args(["--tree", str(tmp_path)])) == ""
+    (tmp_path / f"{RESTORING_PREFIX}1-2-a").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        main(["--tree", str(tmp_path)])
+    assert "was killed" in (said := capsys.readouterr().err) and f"hint: ls -la {tmp_path}/{RESTORING_PREFIX}1-2-a  #" in said
+
+
+def test_what_only_prints_needs_nothing() -> None:
+    """Neither the virtual environment nor what it has."""
+
+    def planned(options: str) -> str:
+        return subprocess.run(["make", "-n", "bench", f"BENCH={options}"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert "dev-incus" in planned("--quick")
+    for options in ("--list", "--help", "-h", "--rows new --list"):
+        assert len(planned(options).splitlines()) == 1 and ".venv" not in planned(options)
+    plain = [sys.executable, "-S", "-m", "bench", "--list"]
+    assert "start.list" in subprocess.run(plain, cwd=ROOT / "tests", check=True, capture_output=True, text=True).stdout
