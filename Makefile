@@ -59,7 +59,7 @@ test-long: newest venv ## test every kind of repository, and many races with wri
 
 # What only prints must neither install nor build anything.
 ONLY_PRINTS = $(filter --list --help -h,$(BENCH))
-bench: $(if $(ONLY_PRINTS),,machine venv) ## compare what people wait for with what they would type instead; BENCH='--list', '--rows new', '--all', '--help'
+bench: $(if $(ONLY_PRINTS),,machine venv) ## measure what people wait for, in pairs with what they would type instead; BENCH='--list', '--rows new', '--all', '--help'
 	@env PYTHONPATH=tests $(if $(ONLY_PRINTS),$(PYTHON) -B,$(BIN)/python) -m bench $(BENCH)
 
 lint: venv ## run all checks

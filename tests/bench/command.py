@@ -38,7 +38,7 @@ SERIES: tuple[Series, ...] = tuple(series for module in MODULES for series in mo
 TABLES = {"timeline": timeline.tables, "floor": floor.tables}
 FLAGS = ("growth", "million")
 REPEAT_SECONDS = 480
-"""Later in an ordinary run, no row is measured more often than it must be, so that it ends after about twelve minutes."""
+"""Later in an ordinary run, no row is measured more often than it must be, so that it ends after about a quarter of an hour."""
 RECORDED = ROOT / "docs"
 RESTORING_PREFIX = ".repoman-restore-"
 """Prefix of the directories that a restore fills, which sync finishes or takes away."""
@@ -46,9 +46,12 @@ UNRECORDED = ROOT / ".dev/bench/report"
 HISTORY = RECORDED / "benchmarks/history.jsonl"
 
 
+DESCRIPTION = "Measure commands as typed, each in pairs with its alternative: what one would type instead."
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    made = argparse.ArgumentParser(prog="make bench BENCH=…", allow_abbrev=False, description="Measure commands as typed, beside what one would type instead.")
+    made = argparse.ArgumentParser(prog="make bench BENCH=…", allow_abbrev=False, description=DESCRIPTION)
     made.add_argument("--list", action="store_true", help="print the rows, and measure nothing")
     made.add_argument("--rows", action="append", metavar="PATTERN", help="only rows whose key matches, such as 'start.*'; repeatable")
     made.add_argument("--quick", action="store_true", help="one pair for each row: to try a change of the bench itself")
@@ -155,7 +158,7 @@ def main(argv: Sequence[str]) -> int:
     if options.list:
         for series, _keys in select(argparse.Namespace(**vars(options) | {"all": True, "tree": True})):
             for row in series.rows:
-                print(f"{row.key:<22} {row.title}, beside {row.against}")
+                print(f"{row.key:<22} {row.title}, alternative: {row.alternative}")
         return 0
     with stoppable(), ExitStack() as stack:
         bench = Bench(options, stack)

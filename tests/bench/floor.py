@@ -114,17 +114,17 @@ def tables(bench: Bench) -> Iterator[Table]:
     """Yield the table of start-up times, and the table of the parts of ``list``."""
     world = bench.main
     python = str(bench.bin_dir / "python")
-    beside = {
+    commands = {
         "python that does nothing": (python, "-c", "pass"),
         "python with the imports of ansible-playbook": (python, "-c", IMPORTS),
         "ansible-playbook, a play without tasks": bench.playbook(world, "[]"),
         "ansible-playbook, one ping": bench.playbook(world),
         "repoman list": ("repoman", "list"),
     }
-    runs: dict[str, list[float]] = {name: [] for name in beside}
+    runs: dict[str, list[float]] = {name: [] for name in commands}
     parts = []
     for number in range(RUNS + 1):
-        for name, command in beside.items():
+        for name, command in commands.items():
             runs[name].append(bench.run(world, *command).seconds)
         parts.append(observed(bench, world, number))
     medians = [[name, f"{statistics.median(each[1:]) * 1000:.0f}"] for name, each in runs.items()]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pairs of runs, and what follows from them: medians, spread, verdict.
 
-The two commands of a pair run one right after the other, and the next pair runs them in the opposite order. Other work of the machine
+A pair is our command and its alternative, which run one right after the other; the next pair runs them in the opposite order. Other work of the machine
 slows both, so the ratio within a pair says more than either time.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.worlds import Bench
 
 Pair = tuple[float, float]
-"""What ours took and what the other took, both in seconds; or a value in the unit of the row, and 1."""
+"""What ours and the alternative took, both in seconds; or a value in the unit of the row, and 1."""
 Side = Callable[[], float]
 """Runs something and returns the seconds that count."""
 Round = Callable[[int, Collection[str]], dict[str, Pair]]
@@ -33,15 +33,15 @@ class Row:
 
     :param key: its name in the history.
     :param title: our command.
-    :param against: the other command.
+    :param alternative: what people would type instead; what the value is if the row has a unit.
     :param how: how it is measured, in one sentence.
     :param mark: what the ratio, or the value, must not exceed; none if only the figure is of interest.
-    :param unit: ``x`` for a ratio. A row with another unit reports a value, and has no other command.
+    :param unit: ``x`` for a ratio. A row with another unit reports a value, and has no alternative.
     """
 
     key: str
     title: str
-    against: str
+    alternative: str
     how: str
     mark: float | None = None
     unit: str = "x"
@@ -70,13 +70,13 @@ class Series:
 class Figures:
     """What the pairs of a row say.
 
-    :param ours: median, as is ``theirs``.
+    :param ours: median, as is ``alternative``.
     :param ratio: the median of the ratios of the pairs.
     :param low: a quarter of the ratios is below; ``high`` is what a quarter is above.
     """
 
     ours: float
-    theirs: float
+    alternative: float
     ratio: float
     low: float
     high: float
@@ -85,10 +85,10 @@ class Figures:
     @classmethod
     def of(cls, pairs: list[Pair]) -> Figures:
         """Return the figures of at least one pair."""
-        ratios = [ours / theirs for ours, theirs in pairs]
+        ratios = [ours / alternative for ours, alternative in pairs]
         low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-        ours, theirs = (statistics.median(each[side] for each in pairs) for side in (0, 1))
-        return cls(ours, theirs, middle, low, high, len(pairs))
+        ours, alternative = (statistics.median(each[side] for each in pairs) for side in (0, 1))
+        return cls(ours, alternative, middle, low, high, len(pairs))
 
     def verdict(self, mark: float | None) -> str:
         """Return ``ok``, ``over``, or ``-`` without a mark."""

@@ -66,7 +66,7 @@ def bar(row: Row, figures: Figures, y: float) -> list[str]:
     colour = GOOD if figures.verdict(row.mark) == OK else BAD
     end = position(figures.ratio / row.mark)
     low, high = position(figures.low / row.mark), position(figures.high / row.mark)
-    label = row.title.removeprefix("repoman ") if row.unit != "x" else f"{row.title.removeprefix('repoman ')} / {row.against}"
+    label = row.title.removeprefix("repoman ") if row.unit != "x" else f"{row.title.removeprefix('repoman ')} / {row.alternative}"
     label_right = f"{figures.ratio:.3g} of {row.mark:g}" + ("" if row.unit == "x" else f" {row.unit}")
     return [
         text(LEFT - 8, y + 14, label if len(label) < 52 else f"{label[:50]}…", anchor="end", size=11),

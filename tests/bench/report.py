@@ -12,7 +12,7 @@ from bench.machine import Machine
 from bench.pairs import OVER, Figures, Row, Series
 
 WIDTH = 80
-HEAD = f"{'':<33}{'ours':>8} {'other':>8} {'ratio':>6} {'spread':>11} {'mark':>5} "
+HEAD = f"{'':<33}{'ours':>5} {'alternative':>11} {'ratio':>6} {'spread':>11} {'mark':>5} "
 PLAIN_MARK = 0.1
 """Marks below it are printed with three digits."""
 
@@ -66,29 +66,29 @@ def value_text(value: float, unit: str) -> str:
 
 
 def cells(row: Row, figures: Figures) -> tuple[str, str, str, str, str, str]:
-    """Return what is printed of a row: ours, the other, ratio, spread, mark, verdict."""
+    """Return what is printed of a row: ours, the alternative, ratio, spread, mark, verdict."""
     verdict = figures.verdict(row.mark)
     if row.unit != "x":
         mark = "" if row.mark is None else f"{row.mark:g}"
         return value_text(figures.ratio, row.unit), "", "", "", mark, verdict
     spread = f"{ratio_text(figures.low)}–{ratio_text(figures.high)}" if figures.pairs > 1 else "one pair"
     mark = "" if row.mark is None else ratio_text(row.mark)
-    return value_text(figures.ours, "s"), value_text(figures.theirs, "s"), ratio_text(figures.ratio), spread, mark, verdict
+    return value_text(figures.ours, "s"), value_text(figures.alternative, "s"), ratio_text(figures.ratio), spread, mark, verdict
 
 
 def terminal_lines(series: Series, figures: Mapping[str, Figures]) -> Iterator[str]:
     """Yield the lines of a series, at most 80 columns wide."""
     yield series.title
-    against = ""
+    alternative = ""
     for row in series.rows:
         if row.key not in figures:
             continue
-        if row.against != against:
-            against = row.against
-            yield f"  against {against}:" if row.unit == "x" else f"  {against}:"
-        ours, other, ratio, spread, mark, verdict = cells(row, figures[row.key])
+        if row.alternative != alternative:
+            alternative = row.alternative
+            yield f"  alternative: {alternative}" if row.unit == "x" else f"  {alternative}:"
+        ours, theirs, ratio, spread, mark, verdict = cells(row, figures[row.key])
         title = textwrap.shorten(row.title, 30, placeholder="…")
-        yield f"   {title:<30}{ours:>8} {other:>8} {ratio:>6} {spread:>11} {mark:>5} {verdict:<4}".rstrip()
+        yield f"   {title:<30}{ours:>8} {theirs:>8} {ratio:>6} {spread:>11} {mark:>5} {verdict:<4}".rstrip()
 
 
 def table_lines(table: Table) -> Iterator[str]:
@@ -124,8 +124,19 @@ def page(results: Results, machine: Machine, versions: Mapping[str, str], date: 
 
 
 def _series_table(rows: Sequence[Row], figures: Mapping[str, Figures]) -> str:
-    head = ["command", "beside", "ours", "the other", "ratio", "spread", "mark", "verdict"]
-    return _markdown([head, *([row.title, row.against, *cells(row, figures[row.key])] for row in rows)])
+    head = ["command", "alternative", "measured", "ours", "alternative took", "ratio", "spread", "mark", "verdict"]
+    return _markdown([head, *([row.title, _alternative(row), _count(row, figures[row.key]), *cells(row, figures[row.key])] for row in rows)])
+
+
+def _alternative(row: Row) -> str:
+    return row.alternative if row.unit == "x" else f"none: {row.alternative}"
+
+
+def _count(row: Row, figures: Figures) -> str:
+    """Return how many pairs or values a row comes from."""
+    if row.unit == "x":
+        return "1 pair" if figures.pairs == 1 else f"{figures.pairs} pairs"
+    return "1 value" if figures.pairs == 1 else f"median of {figures.pairs} values"
 
 
 def _sentences(rows: Sequence[Row]) -> Iterator[str]:
@@ -146,9 +157,10 @@ INTRODUCTION = """\
 # Benchmarks
 
 `make bench` measures whole commands, as a person types them and waits for them: the command is installed from a wheel, an ordinary user
-runs it, and the Incus is a real one. Each figure comes from pairs: our command and the other run one right after the other, in changing
-order. The ratio is the median of the ratios of the pairs, the spread is where the middle half of them lies. If the mark lies in the spread,
-more pairs are run. This page is written by `make bench BENCH='--all --record'`.
+runs it, and the Incus is a real one. A ratio comes from pairs: our command and its alternative run one right after the other, in
+changing order. It is the median of the ratios of the pairs, and the middle half of them lies in the spread. If the mark lies in the spread,
+more pairs are run. A row without an alternative is a value, one or the median of several. Each row says how many pairs or values it comes
+from. This page is written by `make bench BENCH='--all --record'`.
 
 ![Ratios and their marks](benchmarks/ratios.svg)
 

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A new container, beside ``incus launch`` of the same image."""
+"""A new container, and its alternative: ``incus launch`` of the same image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.worlds import Bench
 IMAGES = {"busybox": (5, 12), "debian": (3, 6)}
 """Image, and number of rounds: at least, at most."""
 HOW = (
-    "The time of repoman new, minus the time of a second run that has nothing to do, beside incus launch of the same image in the same"
+    "The time of repoman new, minus the time of a second run that has nothing to do; the alternative is incus launch of the same image in the same"
     " Incus project. The containers are deleted after each run; that time does not count."
 )
 
@@ -38,16 +38,16 @@ def opener(image: str) -> Callable[[Bench], AbstractContextManager[Round]]:
             world.repoman("remove", "--yes", "fresh")
             return made - again
 
-        def theirs() -> float:
+        def alternative() -> float:
             took = bench.run(world, "incus", "launch", image, "launched", "--project", "repoman").seconds
             world.incus("delete", "--force", "--project", "repoman", "launched")
             return took
 
         def measure(number: int, _wanted: Collection[str]) -> dict[str, Pair]:
-            took = contest({"ours": ours, "theirs": theirs}, number)
-            return {row_of(image).key: (took["ours"], took["theirs"])}
+            took = contest({"ours": ours, "alternative": alternative}, number)
+            return {row_of(image).key: (took["ours"], took["alternative"])}
 
-        theirs()  # Incus unpacks an image when it is used for the first time
+        alternative()  # Incus unpacks an image when it is used for the first time
         ours()
         yield measure
 

@@ -20,7 +20,7 @@ INSTALL = Row(
     "install.client",
     f"profile install --all, {MANY} new",
     "incus client in a loop",
-    "A library of 200 templates beside those of the vendor, none installed; the other is incus profile create and edit <FILE for each in sh, "
+    "A library of 200 templates beside those of the vendor, none installed; the alternative is incus profile create and edit <FILE for each in sh, "
     "a loop that can be run again, as ours can.",
     0.10,
 )
@@ -129,5 +129,5 @@ def open_list(bench: Bench) -> Iterator[Round]:
 
 SERIES = (
     Series(f"Installing {MANY} profiles", (INSTALL, MODULE), open_install, least=2, most=6, needs=(COLLECTION,)),
-    Series("Many profiles beside few", (LIST,), open_list, least=9, most=25),
+    Series("Many profiles and few", (LIST,), open_list, least=9, most=25),
 )

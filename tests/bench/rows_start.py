@@ -46,16 +46,16 @@ EXEC = Row(
 )
 
 
-def beside_the_same(sides: Mapping[str, Side], other: Side, number: int) -> dict[str, Pair]:
-    """Measure several commands beside the same other one, which runs twice among them; return the pairs with its mean.
+def with_the_same_alternative(sides: Mapping[str, Side], alternative: Side, number: int) -> dict[str, Pair]:
+    """Measure several commands with the same alternative, which runs twice among them; return the pairs with its mean.
 
-    The load of the machine changes during a round, so a single run of the other command would not fit most of them.
+    The load of the machine changes during a round, so a single run of the alternative would not fit most of them.
     """
     names = list(sides)
     half = len(names) // 2
     first, second = ({name: sides[name] for name in part} for part in (names[:half], names[half:]))
-    took = contest({"other": other, **first, "other again": other, **second}, number)
-    mean = (took["other"] + took["other again"]) / 2
+    took = contest({"alternative": alternative, **first, "alternative again": alternative, **second}, number)
+    mean = (took["alternative"] + took["alternative again"]) / 2
     return {name: (took[name], mean) for name in names}
 
 
@@ -70,7 +70,7 @@ def open_start(bench: Bench) -> Iterator[Round]:
 
     def measure(number: int, wanted: Collection[str]) -> dict[str, Pair]:
         sides = {row.key: bench.side(world, "repoman", *COMMANDS[row.key.removeprefix("start.")]) for row in ROWS if row.key in wanted}
-        return beside_the_same(sides, ping, number)
+        return with_the_same_alternative(sides, ping, number)
 
     yield measure
 
@@ -80,13 +80,13 @@ def open_exec(bench: Bench) -> Iterator[Round]:
     """Prepare the same."""
     world = bench.main
     ours = bench.side(world, "repoman", "shell", "demo", "true")
-    theirs = bench.side(world, "incus", "exec", "--project", "repoman", "demo", "--", "true")
+    alternative = bench.side(world, "incus", "exec", "--project", "repoman", "demo", "--", "true")
     ours()
-    theirs()
+    alternative()
 
     def measure(number: int, _wanted: Collection[str]) -> dict[str, Pair]:
-        took = contest({"ours": ours, "theirs": theirs}, number)
-        return {EXEC.key: (took["ours"], took["theirs"])}
+        took = contest({"ours": ours, "alternative": alternative}, number)
+        return {EXEC.key: (took["ours"], took["alternative"])}
 
     yield measure
 

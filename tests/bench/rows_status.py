@@ -30,7 +30,7 @@ END = Row(
     "status.end",
     "repoman status, to its end",
     "git status in a loop",
-    "The same run until it ends; the other is git status --porcelain --branch in each of the 200 repositories.",
+    "The same run until it ends; the alternative is git status --porcelain --branch in each of the 200 repositories.",
 )
 NAMES_A_PROJECT = re.compile(rb"repo\d{3}[^\n]*\n")
 LOOP = 'for each in "$1"/*; do git -C "$each" status --porcelain --branch || exit; done'

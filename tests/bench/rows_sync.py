@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A backup with ``sync``, beside rsync and beside programs that people use for backups."""
+"""A backup with ``sync``, and its alternatives: rsync, and programs that people use for backups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOCAL = (
     " a second run, and a third run after 1 % of the files changed. Earlier writes are flushed to the disk before each run."
 )
 BEST = (
-    f"{LOCAL} The other is the quickest of restic (init and backup), borg (init --encryption none and create) and rclone"
+    f"{LOCAL} The alternative is the quickest of restic (init and backup), borg (init --encryption none and create) and rclone"
     " (sync --links), with their defaults."
 )
 SLOW = (
@@ -34,10 +34,10 @@ SLOW = (
 REAL = "The repositories in the directory that was named, which is only read; the targets are temporary."
 
 
-def rows_of(kind: str, against: str, how: str, marks: tuple[float | None, ...], phases: Collection[str] = tuple(PHASES)) -> tuple[Row, ...]:
+def rows_of(kind: str, alternative: str, how: str, marks: tuple[float | None, ...], phases: Collection[str] = tuple(PHASES)) -> tuple[Row, ...]:
     """Return the rows of a kind of target, one for each phase."""
     return tuple(
-        Row(f"sync.{kind}.{phase}", f"repoman sync, {PHASES[phase]}", against, how, mark) for phase, mark in zip(phases, marks, strict=True)
+        Row(f"sync.{kind}.{phase}", f"repoman sync, {PHASES[phase]}", alternative, how, mark) for phase, mark in zip(phases, marks, strict=True)
     )
 
 
@@ -68,7 +68,7 @@ def warm_up(bench: Bench, kinds: Collection[type[Contender]]) -> None:
 
 
 def pairs_of(took: dict[str, float], phase: str) -> dict[str, Pair]:
-    """Return the pairs of a phase: beside rsync, and beside the best of the others if they ran."""
+    """Return the pairs of a phase: with rsync, and with the best of the backup programs if they ran."""
     best = [seconds for name, seconds in took.items() if name not in {Ours.name, Rsync.name}]
     pairs = {f"sync.rsync.{phase}": (took[Ours.name], took[Rsync.name])} if Rsync.name in took else {}
     return pairs | ({f"sync.best.{phase}": (took[Ours.name], min(best))} if best else {})

@@ -37,7 +37,7 @@ PING = """\
   tasks: {tasks}
 """
 ONE_MODULE = "\n    - ansible.builtin.ping:"
-PEERS = CHECKOUT / ".dev/bench/peers"
+COLLECTIONS = CHECKOUT / ".dev/bench/ansible"
 COLLECTION = "community.general"
 """What a series names if it needs collections of the package ``ansible``."""
 PACKAGES = {
@@ -249,20 +249,20 @@ class Bench:
     @cached_property
     def collections(self) -> Path:
         """The directory of the collections in the package ``ansible``, which is kept for the next run."""
-        if not (PEERS / ".done").exists():
+        if not (COLLECTIONS / ".done").exists():
             self.say("installing the package ansible")
-            subprocess.run([sys.executable, "-m", "venv", "--clear", PEERS], check=True)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", COLLECTIONS], check=True)
             pip: list[str | Path] = [
                 CHECKOUT / "scripts/retry",
-                PEERS / "bin/pip",
+                COLLECTIONS / "bin/pip",
                 "install",
                 "-qq",
                 "--disable-pip-version-check",
                 "ansible",
             ]
             subprocess.run(pip, check=True)
-            (PEERS / ".done").touch()
-        (found,) = PEERS.glob("lib/python*/site-packages/ansible_collections")
+            (COLLECTIONS / ".done").touch()
+        (found,) = COLLECTIONS.glob("lib/python*/site-packages/ansible_collections")
         return found
 
 

@@ -35,16 +35,16 @@ def results() -> Results:
 
 
 def test_terminal(results: Results) -> None:
-    """Each row has its verdict; the other command is named once; nothing is wider than 80 columns."""
+    """Each row has its verdict; the alternative is named once; nothing is wider than 80 columns."""
     lines = list(terminal_lines(results.series[0], results.figures))
     assert lines == [
         "Start & end",
-        "  against one ping:",
+        "  alternative: one ping",
         "   repoman list                    523 ms   1.10 s   0.48   0.46–0.49  0.50 ok",
         "   repoman --help                  100 ms   1.10 s  0.091 0.090–0.091 0.080 over",
         "  the value:",
         "   memory <of> all                 120 MB                               200 ok",
-        "  against git | git:",
+        "  alternative: git | git",
         "   repoman status                   120 s  10.00 s   12.0    one pair       -",
     ]
     assert max(map(len, lines)) <= WIDTH
@@ -67,8 +67,11 @@ def test_page(results: Results) -> None:
     text = page(results, Machine(2, "A processor", "6.1", "3.11.2"), {"rsync": "3.2.7", "incus": "6.0.4"}, "2026-01-31", "abc1234")
     assert "on 2 processors (A processor), Linux 6.1, Python 3.11.2" in text and "incus 6.0.4, rsync 3.2.7" in text
     assert "on 2026-01-31 at commit abc1234" in text
-    assert "| repoman list | one ping | 523 ms | 1.10 s | 0.48 | 0.46–0.49 | 0.50 | ok |\n" in text
-    assert "| repoman status | git \\| git |" in text
+    assert "| repoman list | one ping | 9 pairs | 523 ms | 1.10 s | 0.48 | 0.46–0.49 | 0.50 | ok |\n" in text
+    assert "| repoman status | git \\| git | 1 pair |" in text
+    assert "| memory <of> all | none: the value | 1 value | 120 MB |  |" in text
+    results.figures["grow.memory"] = Figures(120.4, 1.0, 120.4, 120.4, 120.4, 3)
+    assert "| none: the value | median of 3 values |" in page(results, Machine(2, "A", "6", "3"), {}, "", "")
     assert text.count("How it is.") == 1 and "- memory <of> all: Counted by the kernel.\n" in text
     assert "## Something\n\nNot measured: it is not there\n" in text
     assert "Slower than in the run recorded before: start.help, 1.30 times its ratio.\n" in text and "growth.svg" not in text

@@ -210,7 +210,7 @@ def test_a_tree_is_only_read(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (tmp_path / f"{RESTORING_PREFIX}1-2-a").mkdir()
     with pytest.raises(SystemExit, match="2"):
         main(["--tree", str(tmp_path)])
-    assert "was killed" in (said := capsys.readouterr().err) and f"hint: ls -la {tmp_path}/{RESTORING_PREFIX}1-2-a  #" in said
+    assert "was killed" in (printed := capsys.readouterr().err) and f"hint: ls -la {tmp_path}/{RESTORING_PREFIX}1-2-a  #" in printed
 
 
 def test_what_only_prints_needs_nothing() -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from bench.pairs import Figures, Pair, Round, Row, Series, contest, measure
-from bench.rows_start import beside_the_same
+from bench.rows_start import with_the_same_alternative
 
 
 def test_the_ratio_is_that_of_pairs() -> None:
     """Not that of the medians: a machine that was slow for a while slowed both of a pair."""
     figures = Figures.of([(1.0, 2.0), (10.0, 20.0), (3.0, 2.0), (4.0, 8.0), (4.0, 10.0)])
-    assert (figures.ratio, figures.ours, figures.theirs, figures.pairs) == (0.5, 4.0, 8.0, 5)
+    assert (figures.ratio, figures.ours, figures.alternative, figures.pairs) == (0.5, 4.0, 8.0, 5)
     assert (figures.low, figures.high) == (0.5, 0.5)
 
 
@@ -51,17 +51,17 @@ def test_who_begins_changes() -> None:
     assert contest({"a": lambda: 1.0, "b": lambda: 2.0}, 1) == {"a": 1.0, "b": 2.0}
 
 
-def test_several_beside_the_same() -> None:
-    """The other runs twice, not next to each other, and the mean counts."""
+def test_several_with_the_same_alternative() -> None:
+    """The alternative runs twice, not next to each other, and the mean counts."""
     order: list[str] = []
     others = iter([1.0, 3.0])
 
-    def other() -> float:
+    def alternative() -> float:
         order.append("-")
         return next(others)
 
     sides = {name: lambda name=name: order.append(name) or 1.0 for name in "abc"}  # type: ignore[misc]
-    assert beside_the_same(sides, other, 0) == dict.fromkeys("abc", (1.0, 2.0))
+    assert with_the_same_alternative(sides, alternative, 0) == dict.fromkeys("abc", (1.0, 2.0))
     assert "".join(order) == "-a-bc"
 
 
@@ -76,7 +76,7 @@ def series_of(ratios: dict[str, list[float]], asked: list[set[str]], **limits: i
 
         yield measure_once
 
-    return Series("series", tuple(Row(key, key, "other", "how", 1.0) for key in ratios), opened, **limits)
+    return Series("series", tuple(Row(key, key, "another", "how", 1.0) for key in ratios), opened, **limits)
 
 
 def test_more_pairs_for_rows_that_are_unsure() -> None:
