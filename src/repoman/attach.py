@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from errno import E2BIG
 
 TYPE_CHECKING = False  # importing typing takes as long as all the rest
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def start(client: list[str], environment: Mapping[str, str], new_session: bool) 
     :param new_session: the terminal sends it no signals.
     :raises OSError: no process could be started.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, the end of the client is never reported
     signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCHLD})
     return _start(client, environment, new_session=new_session)
 
@@ -163,11 +165,12 @@ def _ended() -> list[tuple[int, int]]:
 
 
 def _start(argv: list[str], environment: Mapping[str, str], *, new_session: bool = True, is_silent: bool = False) -> int:
-    """Start a program, which does not outlive this process; return its process ID.
+    """Start a program, which does not outlive this process; return its process ID. If it cannot be started, it prints why.
 
     :param new_session: the terminal sends it no signals, but it can read from it.
     :param is_silent: it has no standard streams.
     """
+    parent = os.getpid()
     child = os.fork()
     if child:
         return child
@@ -175,6 +178,8 @@ def _start(argv: list[str], environment: Mapping[str, str], *, new_session: bool
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it ended before that
+            os._exit(1)
         if new_session:
             os.setsid()
         if is_silent:
@@ -188,7 +193,8 @@ def _start(argv: list[str], environment: Mapping[str, str], *, new_session: bool
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvpe(argv[0], argv, environment)  # noqa: S606
     except OSError as error:
-        os.write(2, os.fsencode(f"repoman: error: cannot start {argv[0]}: {error.strerror}.\n"))
+        hint = "pass long arguments on standard input, or in a file of the repository" if error.errno == E2BIG else "command -v incus"
+        os.write(2, os.fsencode(f"repoman: error: cannot start {argv[0]}: {error.strerror}.\nhint: {hint}\n"))
         os._exit(1)
     finally:
         os._exit(127)

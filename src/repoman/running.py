@@ -50,7 +50,7 @@ def read_project(name: str) -> dict[str, Any] | None:
     with shared.loading() as load:
         try:
             logic = load("projects.running")
-        except ImportError:  # ansible may find it elsewhere, or says why not
+        except Exception:  # ansible may find it elsewhere, or says why not
             return None
         result: dict[str, Any] | None = logic.read_running(name)
         return result

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -118,8 +119,9 @@ def escape_argument(part: str) -> str:
 def encode_arguments(command: Sequence[str]) -> list[str]:
     """Return an equivalent command in UTF-8, because Incus sends commands as JSON, which replaces other bytes."""
     try:
-        "".join(command).encode()
-    except UnicodeEncodeError:
+        for part in command:
+            os.fsencode(part).decode()
+    except UnicodeDecodeError:
         return ["/bin/sh", "-c", DECODE_SCRIPT, "repoman-shell", *(escape_argument(part) for part in command)]
     return list(command)
 
@@ -200,10 +202,17 @@ def exec_shell(result: Mapping[str, Any], command: Sequence[str], subdirectory: 
     try:
         child = attach.start(client, environment, new_session=not terminal)
     except OSError as error:
-        raise CliError(f"cannot start {client[0]}: {error.strerror}.") from error
+        raise CliError(f"cannot start {client[0]}: {error.strerror}.", "ulimit -u   # the number of processes that you may have") from error
     if attach.ends_soon(child):
         attach.main([str(child), token, kind, *prefix], environment)
-    replace_process([sys.executable, "-I", "-S", attach.__file__, str(child), token, kind, *prefix], environment)
+    try:
+        replace_process([sys.executable, "-I", "-S", attach.__file__, str(child), token, kind, *prefix], environment)
+    except OSError as error:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise CliError(
+            f"cannot start {sys.executable}: {error.strerror}.", f"{sys.executable} --version   # shows whether it runs"
+        ) from error
 
 
 def exec_repoman(arguments: Sequence[str]) -> NoReturn:

@@ -89,6 +89,9 @@ def test_without_a_server(ssh: World) -> None:
     }.items():
         err = ssh.refused("ssh-proxy", name, code=3)
         assert all(sentence in err for sentence in sentences), err
+    again = ssh.refused("ssh-proxy", "tiny", code=3, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    modules = {line.rpartition("|")[2].strip() for line in again.splitlines() if line.startswith("import time:")}
+    assert "repoman.running" in modules and "ansible" not in modules  # a running container needs no playbook
     ssh.git_repository("later")
     ssh.write(ssh.registry, ssh.registry.read_text() + '\n[[project]]\nname = "later"\nrepo = "later"\n')
     assert "hint: repoman new later" in ssh.refused("ssh-proxy", "later", code=4)

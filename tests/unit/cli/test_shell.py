@@ -117,20 +117,75 @@ attach.main([str(start), "token", attach.COMMAND, client])
 """
 
 
-def attached(script: str, client: str, handler: str = "0") -> subprocess.CompletedProcess[str]:
+def attached(script: str, client: str, handler: str = "0", arguments: str = "[]") -> subprocess.CompletedProcess[str]:
     """Start a client, and go on with the rest of a script.
 
     :param handler: of the signals, as Python's source; 0 is the default one.
+    :param arguments: more arguments of the client, as Python's source.
     """
-    command = [sys.executable, "-c", f"handler = {handler}\n{ATTACH}{script}", client, "-T"]
+    command = [sys.executable, "-c", f"import sys\nhandler = {handler}\nsys.argv += {arguments}\n{ATTACH}{script}", client, "-T"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_client_that_is_gone() -> None:
-    """It is one sentence."""
+    """It is one sentence and a hint, also for a command that is too long for the system."""
     done = attached(BECOME, "/nonexistent/incus")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "repoman: error: cannot start /nonexistent/incus: No such file or directory.\n"
+    assert done.stderr == "repoman: error: cannot start /nonexistent/incus: No such file or directory.\nhint: command -v incus\n"
+    long = attached(f"{BECOME}", "/bin/true", arguments="['x' * 200_000]")
+    assert long.returncode == 1 and long.stderr.startswith("repoman: error: cannot start /bin/true: Argument list too long.\nhint: pass ")
+
+
+def test_a_client_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    """Not even if it is killed before the client is prepared to end with it."""
+    script = "import time\ntime.sleep(float(sys.argv[3]))\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    client = tmp_path / "client"
+    client.write_text("#!/bin/sh\nexec sleep 1000\n", encoding="utf-8")
+    client.chmod(0o755)
+    for delay in ("0", "0", "0", "0.002", "0.004", "0.1"):
+        command = [sys.executable, "-c", f"handler = 0\n{ATTACH}{script}", str(client), "-T", delay]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.communicate(timeout=60)[0] == b""  # the client has its end of the pipe
+
+
+def test_a_caller_that_ignores_the_end_of_processes() -> None:
+    """The end of the client is noticed all the same."""
+    command = [
+        sys.executable,
+        "-c",
+        f"handler = 0\nimport signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n{ATTACH}{BECOME}",
+        "/bin/false",
+    ]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 1
+
+
+def test_python_that_is_gone(tmp_path: Path) -> None:
+    """The client, which has been started, is ended."""
+    client = tmp_path / "incus"
+    client.write_text("#!/bin/sh\nexec sleep 1000\n", encoding="utf-8")
+    client.chmod(0o755)
+    script = """\
+import json, sys
+from repoman import shell
+from repoman.errors import CliError
+sys.executable = "/nonexistent/python"
+try:
+    shell.exec_shell(json.loads(sys.argv[1]), ["true"])
+except CliError as error:
+    print(error.message, *error.hints)
+"""
+    command = [sys.executable, "-c", script, json.dumps({**RESULT, "socket": "/s"})]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("cannot start /nonexistent/python: No such file or directory. /nonexistent/python --version"), done
+
+
+def test_bytes_in_another_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is the bytes of the argument, not the characters that the locale makes of them."""
+    assert shell.encode_arguments(["ü"]) == ["ü"]
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
+    assert shell.encode_arguments(["ü"])[-1] == r"\0374"
+    assert shell.encode_arguments(["Ã¼"]) == ["Ã¼"]
 
 
 def test_no_process_for_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
