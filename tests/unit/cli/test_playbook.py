@@ -55,7 +55,7 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ansible.cfg").write_text("[defaults]\ncallback_plugins=evil\n", encoding="utf-8")
     settings = Playbook("list").environment({})
-    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(playbook.OWN_CONFIG))
+    assert settings["ANSIBLE_CONFIG"] in ("/etc/ansible/ansible.cfg", str(installation.OWN_CONFIG))
     assert settings["ANSIBLE_STDOUT_CALLBACK"] == "homelab.repoman.report"
     assert settings["ANSIBLE_BECOME"] == "0"
     (tmp_path / ".ansible.cfg").touch()
