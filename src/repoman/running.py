@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repoman import shared
-from repoman.installation import collection_root, config_file
+from repoman.installation import OWN_CONFIG, collection_root, config_file
 
 if TYPE_CHECKING:
     from repoman.playbook import Playbook
@@ -26,8 +26,8 @@ SETTING = (
     r"|strategy\w*|home|log_path|verbosity|debug"
 )
 """Settings of Ansible that give a run more variables, show it to other plugins, or make it print more."""
-VARIABLE = re.compile(rf"ANSIBLE_(?:{SETTING})", re.IGNORECASE)
-LINE = re.compile(rf"^\s*(?:{SETTING})\s*[=:]", re.IGNORECASE | re.MULTILINE)
+PREFIX = "ANSIBLE_"
+LINE = rf"(?im)^\s*(?:{SETTING})\s*[=:]"
 PLUGINS = ("~/.ansible/plugins", "/usr/share/ansible/plugins")
 """Where Ansible finds plugins that no setting names."""
 
@@ -61,13 +61,16 @@ def has_settings(environment: Mapping[str, str]) -> bool:
 
     :param environment: of this process.
     """
-    if any(VARIABLE.fullmatch(name) for name in environment):
+    variables = [name[len(PREFIX) :] for name in environment if name.upper().startswith(PREFIX)]
+    if any(re.fullmatch(SETTING, name, re.IGNORECASE) for name in variables):
         return True
     if any(_has_files(Path(directory).expanduser() / kind) for directory in PLUGINS for kind in ("vars", "callback")):
         return True
     path = Path(environment["ANSIBLE_CONFIG"]) if "ANSIBLE_CONFIG" in environment else config_file()
+    if path == OWN_CONFIG:  # it has none
+        return False
     try:
-        return LINE.search(path.read_text(encoding="utf-8")) is not None
+        return re.search(LINE, path.read_text(encoding="utf-8")) is not None
     except (OSError, ValueError):
         return True
 

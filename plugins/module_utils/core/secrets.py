@@ -12,24 +12,21 @@ from typing import Any
 
 HIDDEN, ANOTHER = "not shown", "another one"
 
-_SECRET_KEY = re.compile(
-    r"""
+_HIDDEN_KEY = r"""(?ix)
     environment\. | cloud-init\. | user\.(?:(?:user|vendor|meta)-data|network-config)
     | .* (?: password | passwd | passphrase | passcode | secret | token | credential | cookie | bearer | webhook )
     | .* (?: api | access | account | auth | client | deploy | encryption | license | master | private | service | session | shared
            | signing | ssh | storage ) [-_.\ ]? key
     | (?: .*[-_.\ ] )? (?: pass | pwd | psk | pin | otp | dsn | key | authorization ) s? $
     | .+ [-_.\ ] auth $
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-"""The older ``user.user-data`` and its like are cloud-init's, too: they may hold passwords."""
-_PUBLIC_KEY = re.compile(r".*public[-_. ]?key", re.IGNORECASE)
+    """
+"""The older ``user.user-data`` and its like are cloud-init's, too: they may hold passwords. The patterns are compiled when they are first used."""
+_SHOWN_KEY = r"(?i).*public[-_. ]?key"
 
 _HTTP_USER = r"(?i)\b(https?://){0}*@"
 _ANY_USER = r"\b([A-Za-z][A-Za-z0-9+.-]*://(?:(?![:@]){0})*):{0}*@"
-_WHOLE_QUERY = re.compile(r"(://[^?]*)\?.+")
-_QUERY = re.compile(r"(://[^\s?]*)\?\S+?(?=['\"]?[:;,.)]*(?:\s|$))")
+_WHOLE_QUERY = r"(://[^?]*)\?.+"
+_QUERY = r"(://[^\s?]*)\?\S+?(?=['\"]?[:;,.)]*(?:\s|$))"
 _HIDDEN_USER = "***@"
 
 SETTINGS = ("config", "devices", "registry_text")
@@ -40,7 +37,7 @@ INTERNAL_OPTIONS = ("vendor_templates", "_diff")
 
 def is_secret_key(key: str) -> bool:
     """Return whether the value of a key must not be shown: of an option, of an object of Incus, of a registry or of an override."""
-    return _SECRET_KEY.match(key) is not None and not _PUBLIC_KEY.fullmatch(key)
+    return re.match(_HIDDEN_KEY, key) is not None and not re.fullmatch(_SHOWN_KEY, key)
 
 
 def without_secrets(settings: Mapping[str, Any], other: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -109,4 +106,4 @@ def without_users(url: str) -> str:
 
 def hide_credentials(text: str, is_url: bool = False) -> str:
     """Return text with URLs in which asterisks replace passwords, as in :func:`hide_users`, and queries."""
-    return (_WHOLE_QUERY if is_url else _QUERY).sub(r"\1?***", hide_users(text, is_url))
+    return re.sub(_WHOLE_QUERY if is_url else _QUERY, r"\1?***", hide_users(text, is_url))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from repoman import running
+from repoman.installation import OWN_CONFIG
 from repoman.playbook import Playbook
 
 NAME = {running.NAME_VARIABLE: "demo"}
@@ -75,6 +77,12 @@ def test_settings_in_the_environment(home: Path, variable: str, matters: bool) -
 def test_a_file_that_cannot_be_read(home: Path, config: str) -> None:
     """Then Ansible looks for another one."""
     assert running.has_settings({"ANSIBLE_CONFIG": config})
+
+
+def test_the_commands_own_file() -> None:
+    """It has no such settings, so it is not read."""
+    text = OWN_CONFIG.read_text(encoding="utf-8")
+    assert "[defaults]" in text and not re.search(running.LINE, text)
 
 
 def test_plugins_in_the_home(home: Path) -> None:
