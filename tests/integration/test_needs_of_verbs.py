@@ -74,7 +74,7 @@ registry: keys misspellings model override parser store toml_reader toml_syntax
 COMMAND = "__init__ attach cli command current_directory document errors installation plain_shell running shared shell stand_in streams"
 """What it loads of the command."""
 COSTLY = re.compile(
-    r"/(argparse|bz2|calendar|difflib|gettext|inspect|ipaddress|locale|logging/__init__|lzma|random|shutil|ssl|string|textwrap|tokenize|traceback)\.py$"
+    r"/(argparse|bz2|calendar|difflib|gettext|inspect|ipaddress|locale|logging/__init__|lzma|random|shutil|ssl|textwrap|tokenize|traceback)\.py$"
 )
 """Modules of the standard library that take long to load and that it does not need."""
 INSTANCES = ("GET", "/1.0/instances?recursion=1&project=repoman")
