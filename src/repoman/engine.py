@@ -67,6 +67,8 @@ class Engine(PlaybookCLI):  # type: ignore[misc]
         loading.install(self.collections)
         init_plugin_loader([self.collections])
         sys.meta_path.insert(0, loading.OwnFinder(self.collections))
+        if getattr(constants, "SSH_AGENT", None) == "none":
+            self.USES_CONNECTION = False  # all that ansible does with it is to start the agent; its module takes long to load
         loader, inventory, variable_manager = self._play_prereqs()
         CLI.get_host_list(inventory, context.CLIARGS["subset"])
         connection_password, become_password = CLI.ask_passwords()

@@ -25,7 +25,7 @@ sys.addaudithook(record)
 """Python runs it first: it writes the file of each module that is loaded, in this process and in its workers."""
 OWN = re.compile(r"/homelab/repoman/plugins/(?:module_utils/)?(.+)/(\w+)\.py")
 LOGIC = re.compile(r"/homelab/repoman/plugins/module_utils/(.+)/\w+\.py")
-SLOW = re.compile(r"/((?:cryptography|passlib|paramiko|requests|resolvelib|tomlkit)/|ssl\.py$|module_manifest\.py$)")
+SLOW = re.compile(r"/((?:passlib|paramiko|requests|resolvelib|tomlkit)/|_agent_launch\.py$|module_manifest\.py$)")
 """What takes long to load and no verb that reads needs."""
 PLAYBOOK = re.compile(r"/site-packages/(?!repoman/)|/repoman/(?:engine|loading|playbook|postponed|settings)\.py")
 """What only verbs that run a playbook need."""
