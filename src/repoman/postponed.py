@@ -34,7 +34,7 @@ class Finder:
     """Finds these modules as Python does, and lets their loaders run them later."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return how to load one of these modules; nothing for others, nor for one that is loaded again."""
+        """Return how to load one of these modules; ``None`` for any other, and if a module is reloaded."""
         spec = PathFinder.find_spec(name, path, target) if name in MODULES and target is None else None
         if spec is not None and spec.loader is not None:
             vars(spec.loader)[RUN] = _postpone

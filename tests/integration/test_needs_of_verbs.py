@@ -36,8 +36,7 @@ files: atomic directory_cursor lock small_files tree
 host: account hung_mounts mounts
 incus: client command_line shapes transport
 plugin_utils: in_process parent_process run_report text
-process: bounded command
-registry: edit keys misspellings model parser store toml_editor toml_reader toml_syntax
+registry: keys misspellings model parser store toml_reader toml_syntax
 """
 """What the fast verbs load of the collection, by directory. The table has what each of them adds."""
 LIST = """\
@@ -50,8 +49,8 @@ registry: override
 """
 LIST_GIT = """\
 files: beneath paths source_files
-process: identity runner
-vcs: borrowed_objects confined_tree detect hg hg_extension state
+process: command identity runner
+vcs: borrowed_objects confined_tree detect hg hg_extension parallel state
 vcs/git: config environment location refs repository scratch
 """
 PROFILES = """\
