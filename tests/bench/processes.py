@@ -20,7 +20,7 @@ POLL = 0.02
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):  # noqa: N818 - like the exception that Python has for one of these signals
+class Stopped(KeyboardInterrupt):
     """A signal asked the bench to end. :ivar code: its exit status."""
 
     def __init__(self, number: int) -> None:

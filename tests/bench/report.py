@@ -125,7 +125,9 @@ def page(results: Results, machine: Machine, versions: Mapping[str, str], date: 
 
 def _series_table(rows: Sequence[Row], figures: Mapping[str, Figures]) -> str:
     head = ["command", "alternative", "measured", "ours", "alternative took", "ratio", "spread", "mark", "verdict"]
-    return _markdown([head, *([row.title, _alternative(row), _count(row, figures[row.key]), *cells(row, figures[row.key])] for row in rows)])
+    return _markdown(
+        [head, *([row.title, _alternative(row), _count(row, figures[row.key]), *cells(row, figures[row.key])] for row in rows)]
+    )
 
 
 def _alternative(row: Row) -> str:

@@ -34,10 +34,13 @@ SLOW = (
 REAL = "The repositories in the directory that was named, which is only read; the targets are temporary."
 
 
-def rows_of(kind: str, alternative: str, how: str, marks: tuple[float | None, ...], phases: Collection[str] = tuple(PHASES)) -> tuple[Row, ...]:
+def rows_of(
+    kind: str, alternative: str, how: str, marks: tuple[float | None, ...], phases: Collection[str] = tuple(PHASES)
+) -> tuple[Row, ...]:
     """Return the rows of a kind of target, one for each phase."""
     return tuple(
-        Row(f"sync.{kind}.{phase}", f"repoman sync, {PHASES[phase]}", alternative, how, mark) for phase, mark in zip(phases, marks, strict=True)
+        Row(f"sync.{kind}.{phase}", f"repoman sync, {PHASES[phase]}", alternative, how, mark)
+        for phase, mark in zip(phases, marks, strict=True)
     )
 
 

@@ -37,7 +37,8 @@ PING = """\
   tasks: {tasks}
 """
 ONE_MODULE = "\n    - ansible.builtin.ping:"
-COLLECTIONS = CHECKOUT / ".dev/bench/ansible"
+ANSIBLE = CHECKOUT / ".dev/bench/ansible"
+"""Virtual environment with the package ``ansible``, which is kept."""
 COLLECTION = "community.general"
 """What a series names if it needs collections of the package ``ansible``."""
 PACKAGES = {
@@ -249,20 +250,20 @@ class Bench:
     @cached_property
     def collections(self) -> Path:
         """The directory of the collections in the package ``ansible``, which is kept for the next run."""
-        if not (COLLECTIONS / ".done").exists():
+        if not (ANSIBLE / ".done").exists():
             self.say("installing the package ansible")
-            subprocess.run([sys.executable, "-m", "venv", "--clear", COLLECTIONS], check=True)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", ANSIBLE], check=True)
             pip: list[str | Path] = [
                 CHECKOUT / "scripts/retry",
-                COLLECTIONS / "bin/pip",
+                ANSIBLE / "bin/pip",
                 "install",
                 "-qq",
                 "--disable-pip-version-check",
                 "ansible",
             ]
             subprocess.run(pip, check=True)
-            (COLLECTIONS / ".done").touch()
-        (found,) = COLLECTIONS.glob("lib/python*/site-packages/ansible_collections")
+            (ANSIBLE / ".done").touch()
+        (found,) = ANSIBLE.glob("lib/python*/site-packages/ansible_collections")
         return found
 
 

@@ -78,8 +78,8 @@ def test_a_busy_mount_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with bench.stack:
         with slow_directory(bench) as slow:
             user = subprocess.Popen(["sleep", "1000"], cwd=slow.path)
-            slow._process.send_signal(signal.SIGSTOP)  # noqa: SLF001 - a bench has no use for that
-        assert not is_mounted(slow.path) and slow._process.returncode is not None  # noqa: SLF001
+            slow._process.send_signal(signal.SIGSTOP)
+        assert not is_mounted(slow.path) and slow._process.returncode is not None
         user.kill()
         user.wait()
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 from bench import command, floor, history, rows_hosts, rows_profiles, rows_start, rows_sync, timeline
 from bench.command import SERIES, main, parser, select
 from bench.history import Entry
@@ -20,8 +21,6 @@ from bench.report import Results, Table
 from bench.timeline import merged, steps
 from bench.worlds import COLLECTION, PACKAGES, Bench, BenchError
 from world import IncusRefusalError
-
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
 
 TRACE = """\
 2026-01-31T10:00:00.000Z 7 module: projects.run with options: projects
@@ -123,7 +122,14 @@ def test_list_and_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(printed) == sum(len(series.rows) for series in SERIES)
     whole = ["--all", "--record"]
     assert command.refusal(parser().parse_args(whole)) == ""
-    wrong = (["--record"], ["--record", "--growth"], [*whole, "--rows", "new"], [*whole, "--quick"], ["--rows", "nothing"], ["--tree", "/nonexistent"])
+    wrong = (
+        ["--record"],
+        ["--record", "--growth"],
+        [*whole, "--rows", "new"],
+        [*whole, "--quick"],
+        ["--rows", "nothing"],
+        ["--tree", "/nonexistent"],
+    )
     for argv in wrong:
         with pytest.raises(SystemExit, match="2"):
             main(argv)
