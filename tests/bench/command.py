@@ -160,7 +160,7 @@ def main(argv: Sequence[str]) -> int:
             for row in series.rows:
                 print(f"{row.key:<22} {row.title}, alternative: {row.alternative}")
         return 0
-    with stoppable(), ExitStack() as stack:
+    with stoppable() as finish, ExitStack() as stack:
         bench = Bench(options, stack)
         results, code = report.Results([]), 0
         try:
@@ -168,10 +168,11 @@ def main(argv: Sequence[str]) -> int:
         except Stopped as stopped:
             results.failures["The rest"] = str(stopped)
             code = stopped.code
+        finish()
         entry = history.Entry(datetime.datetime.now(datetime.UTC).date().isoformat(), commit(), this_machine().kind, results.figures)
         results.slower = history.regressions(history.last_figures(history.read(HISTORY), entry.machine), results.figures)
         is_recorded = options.record and not results.failures
-        page = write(results, entry, versions(bench.bin_dir / "ansible-playbook"), is_recorded)
+        page = write(results, entry, versions(bench.ansible_playbook), is_recorded)
         if options.record and not is_recorded:
             print("not recorded: see what could not be measured")
     for key, times in results.slower.items():

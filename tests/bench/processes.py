@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 PATIENCE = 10.0
 """Seconds that a process has to end by itself after SIGTERM."""
@@ -29,9 +30,16 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Let each of the signals raise :class:`Stopped` once, so that all is taken away; later ones do not disturb that."""
+def stoppable() -> Iterator[Callable[[], None]]:
+    """Let the first of the signals raise :class:`Stopped`, so that all is taken away; later ones do not disturb that.
+
+    It yields what ends this: signals do nothing any more when only the taking away is left.
+    """
     is_stopped = False
+
+    def finish() -> None:
+        nonlocal is_stopped
+        is_stopped = True
 
     def stop(number: int, _frame: FrameType | None) -> None:
         nonlocal is_stopped
@@ -46,7 +54,7 @@ def stoppable() -> Iterator[None]:
     chosen = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in chosen}
     try:
-        yield
+        yield finish
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -81,6 +89,20 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         if process.returncode is None:
             _end(process)
+
+
+def run_all(
+    command: Sequence[str | Path], *, data: bytes | None = None, timeout: float | None = None, **more: Any
+) -> tuple[int, bytes, bytes]:
+    """Run a command in a session, and end all that it started if it is not over in time, or if this is stopped.
+
+    :param data: its input. :param more: for ``Popen``. :returns: its exit status, its output, and its errors if they are pipes.
+    :raises subprocess.TimeoutExpired: it was not over in time.
+    """
+    stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
+    with subprocess.Popen(command, stdin=stdin, start_new_session=True, **more) as process, ended(process):
+        output, errors = process.communicate(data, timeout)
+    return process.returncode, output or b"", errors or b""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -22,9 +22,9 @@ from typing import IO, Any
 
 from installed import install
 from lab import private_incus
-from world import CHECKOUT, LAN_IP, Me, World, account, home_of, remove
+from world import CHECKOUT, LAN_IP, TIMEOUT, Me, Result, World, account, home_of, remove
 
-from bench.processes import ended, remove_tree
+from bench.processes import ended, remove_tree, run_all
 
 TREES = (Path(__file__).parent / "trees.py").read_text()
 LIBRARY = 'description: profile {number}\nconfig:\n  environment.NUMBER: "{number}"\ndevices: {{}}\n'
@@ -71,6 +71,16 @@ class Run:
     megabytes: float
 
 
+class Home(World):
+    """A home of the bench. What runs in it to prepare something ends with the bench, too."""
+
+    def run(self, *argv: str, stdin: str = "", env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
+        """Run a command as the user."""
+        command, pipe = self.me.command(list(argv), self.env(**(env or {}))), subprocess.PIPE
+        code, *texts = run_all(command, data=stdin.encode(), timeout=TIMEOUT, cwd=cwd or self.home, stdout=pipe, stderr=pipe)
+        return Result(code, *(text.decode(errors="surrogateescape") for text in texts))
+
+
 class Bench:
     """Makes what a series needs when it needs it, and takes everything away in the end.
 
@@ -111,6 +121,12 @@ class Bench:
         if COLLECTION in needs:
             _found = self.collections
         _found = self.bin_dir
+
+    @property
+    def ansible_playbook(self) -> Path | None:
+        """The program in the environment of the command, if that was made; this makes none."""
+        made: Path | None = self.__dict__.get("bin_dir")
+        return made / "ansible-playbook" if made else None
 
     @cached_property
     def socket(self) -> str:
@@ -158,7 +174,7 @@ class Bench:
     def world(self, socket: str = "") -> World:
         """Make a new home with the command, without a registry."""
         home = self.stack.enter_context(home_of(self.me))
-        return World(self.me, home, self.bin_dir, socket or self.socket)
+        return Home(self.me, home, self.bin_dir, socket or self.socket)
 
     def set_up(self, socket: str = "") -> World:
         """Make a new home in which ``setup`` was run; the default image is the small one."""
@@ -245,7 +261,9 @@ class Bench:
         command = self.me.command(
             [str(self.bin_dir / "python"), "-c", TREES, what, str(top), *map(str, number)], {"PATH": os.environ["PATH"]}
         )
-        subprocess.run(command, check=True, cwd="/")
+        code, _output, _errors = run_all(command, cwd="/")
+        if code:
+            raise BenchError(f"the trees in {top} could not be made: see above")
 
     @cached_property
     def collections(self) -> Path:

@@ -25,14 +25,16 @@ STOPPED = """\
 import sys
 from pathlib import Path
 from bench.processes import Stopped, stoppable
-from world import World
+from bench.worlds import Home
 sys.path.insert(0, {here!r})
 from test_bench_processes import bench_in
 home = Path({home!r})
 bench = bench_in(home)
 try:
     with stoppable():
-        bench.run(World(bench.me, home, home, "none"), "sh", "-c", "setsid sleep 1000 & trap '' HUP; echo $! >pid.new; mv pid.new pid; wait")
+        home = Home(bench.me, home, home, "none")
+        what = ("sh", "-c", "setsid sleep 1000 & trap '' HUP; echo $! >pid.new; mv pid.new pid; wait")
+        bench.run(home, *what) if {measured} else home.run(*what)
 except Stopped as stopped:
     sys.exit(stopped.code)
 """
@@ -56,10 +58,12 @@ def is_alive(process: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_what_runs_is_ended(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "is_measured"), [(signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGINT, True), (signal.SIGTERM, False)]
+)
+def test_what_runs_is_ended(number: signal.Signals, is_measured: bool, tmp_path: Path) -> None:
     """With what it started, also what has a session of its own; the exit status names the signal."""
-    script = STOPPED.format(here=str(Path(__file__).parent), home=str(tmp_path))
+    script = STOPPED.format(here=str(Path(__file__).parent), home=str(tmp_path), measured=is_measured)
     paths = os.pathsep.join(str(CHECKOUT / each) for each in ("tests", "tests/integration"))
     process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": paths}, start_new_session=True)
     assert wait_until((tmp_path / "pid").exists, 60)

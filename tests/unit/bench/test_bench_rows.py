@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import RESTORING_PREFIX
@@ -230,3 +232,26 @@ def test_what_only_prints_needs_nothing() -> None:
         assert len(planned(options).splitlines()) == 1 and ".venv" not in planned(options)
     plain = [sys.executable, "-S", "-m", "bench", "--list"]
     assert "start.list" in subprocess.run(plain, cwd=ROOT / "tests", check=True, capture_output=True, text=True).stdout
+
+
+def test_a_signal_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before is on the page, nothing more is installed for it, and signals do not disturb the end."""
+
+    def stopped(_bench: Bench, _options: Any, results: Results) -> None:
+        results.series.append(rows_start.SERIES[0])
+        results.figures["start.list"] = Figures(0.5, 1, 0.5, 0.5, 0.5, 1)
+        signal.raise_signal(signal.SIGTERM)
+
+    def written(*arguments: Any) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return write(*arguments)
+
+    write = command.write
+    for name, value in {"ROOT": tmp_path, "UNRECORDED": tmp_path, "HISTORY": tmp_path / "history.jsonl"}.items():
+        monkeypatch.setattr(command, name, value)
+    for name, function in {"run": stopped, "write": written}.items():
+        monkeypatch.setattr(command, name, function)
+    monkeypatch.delattr(Bench, "bin_dir")
+    assert main(["--quick"]) == 128 + signal.SIGTERM
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "Not measured: stopped by SIGTERM\n" in page and "| repoman list |" in page
