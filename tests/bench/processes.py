@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,13 +130,17 @@ def _signal_group(leader: int, number: int) -> None:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory, also if directories in it are read-only, as in the module cache of Go."""
-    path.chmod(0o700)
+    _make_writable(path)
     for above, names, _files in os.walk(path):
         for name in names:
-            below = Path(above, name)
-            if not below.is_symlink():
-                below.chmod(0o700)
+            _make_writable(Path(above, name))
     shutil.rmtree(path)
+
+
+def _make_writable(path: Path) -> None:
+    mode = path.lstat().st_mode
+    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+        path.chmod(stat.S_IRWXU)
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float) -> bool:
