@@ -88,6 +88,14 @@ class CheckRun:
         return self.reason or self.check.finish()
 
 
+def problem_of(check: Callable[[], Check], data: bytes) -> str:
+    """Return the problem of the contents of a whole file; empty if they are sound."""
+    run = CheckRun(check)
+    if data:
+        run.update(data)
+    return run.finish()
+
+
 class Large(Protocol):
     """Contents that were read earlier and are not in memory."""
 

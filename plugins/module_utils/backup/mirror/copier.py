@@ -15,18 +15,51 @@ import os
 import stat
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import FileCopier
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_from_stat
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import Contents
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.file_copier import FileCopier, write_all
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import _NO_LINKS
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.metadata import _CANNOT_KEEP
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import (
     _ENTRY_ALONE,
+    DirectoryFd,
     split_path,
 )
 
 
 class Copier(FileCopier):
     """Writes one unit's mirror."""
+
+    def write(self, entry: Entry, data: Contents, old: Entry | None) -> None:
+        """Write a file whose contents were read earlier."""
+        try:
+            self._write_file(entry, data, old)
+        except OSError as error:
+            raise self._located(error, entry.path) from error
+
+    def _write_file(self, entry: Entry, data: Contents, old: Entry | None) -> None:
+        parent, name = split_path(entry.path)
+        direct = self.is_first_copy and old is None
+        temporary = name if direct else self.temporary_name()
+        with self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False) as directory_fd:
+            out = self.with_write_permission(
+                parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, directory_fd)
+            )
+            try:
+                if isinstance(data, bytes):
+                    write_all(out, data)
+                else:
+                    data.write_to(out)
+                self._apply_owner_and_mode(out, entry.uid, entry.gid, entry.mode)
+                if self.xattrs or self.acls:
+                    self._copy_xattrs_of(entry, out)
+                mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
+                os.utime(out, ns=(mtime, mtime))
+            finally:
+                os.close(out)
+        if not direct:
+            self.install(temporary, entry.path, old)
+        self.add_counts(1, len(data))
 
     def copy_symlink(self, entry: Entry, old: Entry | None) -> None:
         """Make a symbolic link."""
@@ -103,15 +136,18 @@ class Copier(FileCopier):
             raise
 
     def _make_directory(self, entry: Entry) -> None:
-        with self.mirror_directory(entry.parent) as parent_fd:
+        parent, name = split_path(entry.path)
+        mode = entry.mode & 0o777 | 0o700
+        with self.mirror_directory(parent) as parent_fd:
             try:
-                self.with_write_permission(
-                    entry.parent, lambda: os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=parent_fd)
-                )
+                try:
+                    os.mkdir(name, mode, dir_fd=parent_fd)
+                except PermissionError:
+                    self.with_write_permission(parent, lambda: os.mkdir(name, mode, dir_fd=parent_fd))
             except FileExistsError:
-                status = os.stat(entry.name, dir_fd=parent_fd, follow_symlinks=False)
+                status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     return
                 self.move_to_history(entry.path)
-                os.mkdir(entry.name, stat.S_IMODE(entry.mode) & 0o777 | 0o700, dir_fd=parent_fd)
+                os.mkdir(name, mode, dir_fd=parent_fd)
         self.add_counts(1)

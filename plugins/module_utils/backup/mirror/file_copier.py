@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import TIME_RANGE, Entry, entry_from_stat
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, entry_from_stat
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
     Check,
     CheckRun,
-    Contents,
     DamagedFileError,
+    problem_of,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.contents import (
+    BLOCK,
     SourceReadError,
     equal,
+    is_sparse,
     transfer,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.history_store import HistoryStore
@@ -57,6 +59,8 @@ class FileCopier(HistoryStore):
         :return: the entry that was copied, with ``ctime_ns`` 0 if the file kept changing; None if the file is gone.
         :raises DamagedFileError: the contents did not pass the check; the mirror was not changed.
         """
+        if old is None and self.is_first_copy and (entry := self._copy_new(path, check, wait_for_tick=wait_for_tick)) is not None:
+            return entry
         source = self._open_source(path)
         if source is None:
             return None
@@ -68,6 +72,60 @@ class FileCopier(HistoryStore):
             raise self._located(error, path) from error
         finally:
             os.close(source)
+
+    def _copy_new(self, path: bytes, check: Callable[[], Check] | None, *, wait_for_tick: bool) -> Entry | None:
+        """Copy a usual file of a first copy with the fewest calls; return None if it must be copied the general way, or is gone.
+
+        The whole file is read and checked before anything is written. Unusual files take the general way, which also raises the errors.
+        """
+        parent, name = split_path(path)
+        directories = self._open_pairs.get(parent)
+        if directories is None or self.xattrs or self.acls:
+            return None
+        try:
+            source = os.open(name, _READ, dir_fd=directories[0].descriptor)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(source)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode) or size > BLOCK or is_sparse(status) or (wait_for_tick and recently_changed(status)):
+                return None
+            data = os.pread(source, size, 0)
+            if len(data) < size or (check and problem_of(check, data)):
+                return None
+            if not is_unchanged(status, os.fstat(source)) or not status.st_nlink:
+                return None
+        except OSError:
+            return None
+        finally:
+            os.close(source)
+        if not self._write_new(name, directories[1].descriptor, status, data):
+            return None
+        self.add_counts(1, size)
+        return entry_from_stat(path, status)
+
+    def _write_new(self, name: bytes, directory_fd: int, status: os.stat_result, data: bytes) -> bool:
+        """Write a file of a first copy; return False, and leave nothing, if that fails."""
+        uid = status.st_uid
+        try:
+            out = os.open(name, _CREATE, status.st_mode & 0o777 if uid == self._uid else 0o600, dir_fd=directory_fd)
+        except OSError:
+            return False
+        try:
+            try:
+                write_all(out, data)
+                self._apply_owner_and_mode(out, uid, status.st_gid, status.st_mode)
+                os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
+            finally:
+                os.close(out)
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=directory_fd)
+            if not isinstance(error, OSError):
+                raise
+            return False
+        return True
 
     def _open_source(self, path: bytes) -> int | None:
         """Open a file of the source to be read; None if it is gone.
@@ -213,37 +271,6 @@ class FileCopier(HistoryStore):
         if (old.mode, old.uid, old.gid, old.mtime_ns) != (entry.mode, entry.uid, entry.gid, entry.mtime_ns):
             self.add_counts(1)
 
-    def write(self, entry: Entry, data: Contents, old: Entry | None) -> None:
-        """Write a file whose contents were read earlier."""
-        try:
-            self._write_file(entry, data, old)
-        except OSError as error:
-            raise self._located(error, entry.path) from error
-
-    def _write_file(self, entry: Entry, data: Contents, old: Entry | None) -> None:
-        parent, name = split_path(entry.path)
-        direct = self.is_first_copy and old is None
-        temporary = name if direct else self.temporary_name()
-        with self.mirror_directory(parent) if direct else DirectoryFd(self.work_fd, closes=False) as directory_fd:
-            out = self.with_write_permission(
-                parent if direct else None, lambda: self._create(temporary, entry.uid, entry.mode, directory_fd)
-            )
-            try:
-                if isinstance(data, bytes):
-                    _write(out, data)
-                else:
-                    data.write_to(out)
-                self._apply_owner_and_mode(out, entry.uid, entry.gid, entry.mode)
-                if self.xattrs or self.acls:
-                    self._copy_xattrs_of(entry, out)
-                mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
-                os.utime(out, ns=(mtime, mtime))
-            finally:
-                os.close(out)
-        if not direct:
-            self.install(temporary, entry.path, old)
-        self.add_counts(1, len(data))
-
 
 def is_unchanged(one: os.stat_result, other: os.stat_result) -> bool:
     """Return whether a file did not change between two calls of ``stat``."""
@@ -261,7 +288,11 @@ def recently_changed(status: os.stat_result) -> bool:
     return 0 <= time.time_ns() - status.st_ctime_ns < TIMESTAMP_GRANULARITY_NS
 
 
-def _write(out: int, data: bytes) -> None:
-    view = memoryview(data)
+def write_all(out: int, data: bytes) -> None:
+    """Write bytes to an open file, with one call if the file takes them all at once."""
+    done = os.write(out, data) if data else 0
+    if done == len(data):
+        return
+    view = memoryview(data)[done:]
     while view:
         view = view[os.write(out, view) :]

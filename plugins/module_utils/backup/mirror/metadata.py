@@ -38,17 +38,21 @@ class MetadataCopier(OpenTrees):
 
     def _apply_metadata(self, name: bytes, parent_fd: int, entry: Entry) -> None:
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        if (status.st_uid, status.st_gid, status.st_mode) != (entry.uid, entry.gid, entry.mode):
+            self._apply_owner_and_mode_at(name, parent_fd, entry, status)
+        if self.xattrs or self.acls:
+            self._copy_xattrs_of(entry, b"/proc/self/fd/%d/" % parent_fd + name)
+        mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
+        if status.st_mtime_ns != mtime:
+            os.utime(name, ns=(mtime, mtime), dir_fd=parent_fd, follow_symlinks=False)
+
+    def _apply_owner_and_mode_at(self, name: bytes, parent_fd: int, entry: Entry, status: os.stat_result) -> None:
         uid, gid = self._owner(status, entry.uid, entry.gid, is_noted=entry.path not in self.unowned)
         changed = (uid, gid) != (-1, -1)
         owner_is_set = not changed or self._try_chown(lambda: os.chown(name, uid, gid, dir_fd=parent_fd, follow_symlinks=False))
         mode = self._safe_mode(status, entry.uid, entry.gid, entry.mode, uid if owner_is_set else -1, gid if owner_is_set else -1)
         if entry.type != "l" and (stat.S_IMODE(status.st_mode) != mode or (owner_is_set and changed)):
             self._chmod(lambda: os.chmod(name, mode, dir_fd=parent_fd))
-        if self.xattrs or self.acls:
-            self._copy_xattrs_of(entry, b"/proc/self/fd/%d/" % parent_fd + name)
-        mtime = entry.mtime_ns if entry.mtime_ns not in TIME_RANGE else self._true_mtime(entry)
-        if status.st_mtime_ns != mtime:
-            os.utime(name, ns=(mtime, mtime), dir_fd=parent_fd, follow_symlinks=False)
 
     def _copy_xattrs_of(self, entry: Entry, out: int | bytes) -> None:
         """Copy extended attributes and access control lists to an entry of the mirror, unless the type of its source has changed."""

@@ -144,7 +144,7 @@ class OpenTrees:
         """Open a directory of the source (0) or of the mirror (1), from the one above it if that is held."""
         above, name = split_path(path)
         if path and (pair := self._open_pairs.get(above)):
-            return open_directory(pair[side].descriptor, name)
+            return os.open(name, _DIRECTORY, dir_fd=pair[side].descriptor)
         return open_directory((self.source_fd, self.mirror_fd)[side], path)
 
     def _directory_fd(self, side: int, path: bytes) -> DirectoryFd:

@@ -198,9 +198,6 @@ class ObjectCopy:
             by_directory.setdefault(split_path(path)[0], []).append(path)
         with self.copier.keep_open(objects):
             for parent, siblings in by_directory.items():
-                if len(siblings) == 1:
-                    self._copy_if_changed(siblings[0])
-                    continue
                 with self.copier.keep_open(parent):
                     self.copier.for_each(self._copy_if_changed, siblings)
 
