@@ -42,3 +42,11 @@ def postponed(names: Iterable[str]) -> Iterator[None]:
         for each in added:
             if sys.modules.get(each.__name__) is each:
                 del sys.modules[each.__name__]
+
+
+def replace_all() -> None:
+    """Replace the stand-ins that modules have by the modules themselves, so that an assignment to an attribute of one has its effect."""
+    for module in list(sys.modules.values()):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, StandIn):
+                setattr(module, name, value.load())

@@ -82,3 +82,22 @@ print(Undocumented.__doc__, isinstance(inspect, stand_in.StandIn), calendar.isle
 """
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["(True, False, False) False False", "Undocumented(x: int) False True"]
+
+
+def test_no_stand_in_is_left_for_ansible() -> None:
+    """If the container is not ready, a plugin of the user's may change one of these modules, and what was loaded before must see it."""
+    script = """
+import sys
+from repoman import plain_shell, running, stand_in
+with stand_in.postponed(["calendar"]):
+    import calendar
+sys.modules["holder"] = holder = type(sys)("holder")
+holder.calendar = calendar
+running.read_project = lambda name: None
+plain_shell.enter_if_ready("demo", [], False)
+import calendar
+print(holder.calendar is calendar, not [name for module in list(sys.modules.values()) for name, value in vars(module).items() if
+    isinstance(value, stand_in.StandIn)])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"

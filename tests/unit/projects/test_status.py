@@ -120,7 +120,7 @@ def test_projects_are_compared_while_repositories_are_read(monkeypatch: pytest.M
         read_other_instances=dict,
     )
     summaries = [{"name": name, "state": "missing", "repo": f"/{name}", "repo_exists": True, "profiles": []} for name in "ab"]
-    result = status._status(context, summaries, {}, {"vcs_timeout": 5.0})
+    result = status.read_status(context, summaries, {}, {"vcs_timeout": 5.0})
     assert [(each["name"], each["differences"], each["vcs"]) for each in result["projects"]] == [
         ("a", ["a"], "state"),
         ("b", ["b"], "state"),
