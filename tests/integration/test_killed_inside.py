@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run is stopped or killed while its command works in the new container, or that command lies about how far it is."""
+"""A run is stopped or killed while its command works in the new container, or that command prints its marks too early."""
 
 from __future__ import annotations
 
@@ -72,9 +72,11 @@ def gates(ready: World, tmp_path: Path) -> Iterator[Path]:
         device = f'[devices.gate]\ntype = "disk"\nsource = "{gate}"\npath = "/gate"\nshift = "true"\n'
         ready.write(ready.overrides / f"{phase}.toml", device)
     yield ready.home / "gates"
-    if left := list(ready.instances()):
-        ready.incus("delete", "--force", "--project=repoman", *left)
-    ready.incus("image", "delete", "gated")
+    try:
+        if left := list(ready.instances()):
+            ready.incus("delete", "--force", "--project=repoman", *left)
+    finally:
+        ready.incus("image", "delete", "gated")
 
 
 def held(world: World, gates: Path) -> list[subprocess.Popen[bytes]]:
@@ -99,18 +101,19 @@ def files(world: World, name: str) -> list[str]:
 
 
 def test_stopped_or_killed_in_each_phase(ready: World, gates: Path) -> None:
-    """Stopped, it leaves nothing and exits with 130; killed with all its processes, the next run makes a working project of it."""
+    """SIGINT: everything is rolled back, exit 130. SIGKILL to the command and its workers: the next run finishes the project."""
     before = ready.registry.read_text()
     processes = held(ready, gates)
     for process in processes:
         process.send_signal(signal.SIGINT)
-    for phase, process in zip(PHASES, processes, strict=True):
-        _out, err = process.communicate(timeout=TIMEOUT)
+    errors = [process.communicate(timeout=TIMEOUT)[1] for process in processes]
+    for phase, process, err in zip(PHASES, processes, errors, strict=True):
         assert process.returncode == 130 and b"repoman: error:" in err and b"Traceback" not in err, (phase, err)
         assert phase not in ready.instances() and files(ready, phase) == [".git"], phase
     assert ready.registry.read_text() == before
 
-    for process in held(ready, gates):
+    processes = held(ready, gates)
+    for process in processes:
         workers = children(process.pid)
         assert workers
         for pid in (process.pid, *workers):
@@ -128,7 +131,7 @@ def test_stopped_or_killed_in_each_phase(ready: World, gates: Path) -> None:
 
 
 def test_marks_that_come_too_early(ready: World, gates: Path) -> None:
-    """What the container says counts for nothing: a probe of another owner is refused, and the work is awaited all the same."""
+    """The check on the host decides: a probe that root made is refused, and with early marks the run still waits for the real probe."""
     before = ready.registry.read_text()
     lie = ready.write(gates / "wait/lie", MARKS + PROBE_OF_ROOT)
     (line,) = drive(ready, "wait", image="gated")["projects"]
