@@ -22,7 +22,8 @@ from bench.worlds import Bench
 from world import CHECKOUT, Me
 
 STOPPED = """\
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup around the tests ignores it
 from pathlib import Path
 from bench.processes import Stopped, stoppable
 from bench.worlds import Home

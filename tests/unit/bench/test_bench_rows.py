@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -225,7 +226,9 @@ def test_what_only_prints_needs_nothing() -> None:
     """Neither the virtual environment nor what it has."""
 
     def planned(options: str) -> str:
-        return subprocess.run(["make", "-n", "bench", f"BENCH={options}"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        command = ["make", "--no-print-directory", "-n", "bench", f"BENCH={options}"]
+        others = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}  # of "make test"
+        return subprocess.run(command, cwd=ROOT, env=others, check=True, capture_output=True, text=True).stdout
 
     assert "dev-incus" in planned("--quick")
     for options in ("--list", "--help", "-h", "--rows new --list"):
