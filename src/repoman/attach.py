@@ -82,7 +82,7 @@ leader has ended, what is left, such as background jobs that ignore SIGINT, gets
 null byte. Arguments: the token, the name of the signal."""
 
 
-def main(argv: list[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+def main(argv: list[str], environment: Mapping[str, str]) -> NoReturn:
     """Wait for the client, and end as it ends. The signals are blocked already.
 
     :param environment: for a second client.
@@ -201,4 +201,4 @@ def _start(argv: list[str], environment: Mapping[str, str], *, new_session: bool
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:], os.environ)

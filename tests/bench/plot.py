@@ -47,7 +47,7 @@ def ratios(series: Sequence[Series], figures: Mapping[str, Figures]) -> str:
         parts.append(text(12, y + 15, each.title, weight="bold"))
         y += LINE
         for row in rows:
-            parts += bar(row, figures[row.key], y)
+            parts += draw_bar(row, figures[row.key], y)
             y += LINE
         y += 6
     parts += scale(y)
@@ -60,7 +60,7 @@ def position(share: float) -> float:
     return BAR * math.log(share / LEAST) / math.log(MOST / LEAST)
 
 
-def bar(row: Row, figures: Figures, y: float) -> list[str]:
+def draw_bar(row: Row, figures: Figures, y: float) -> list[str]:
     """Draw one row."""
     assert row.mark
     colour = GOOD if figures.verdict(row.mark) == OK else BAD

@@ -56,7 +56,8 @@ PROBE_OF_ROOT = 'shift 12\nIFS= read -r probe\n: >"$1/$probe"\nexit 0\n'
 def gates(ready: World, tmp_path: Path) -> Iterator[Path]:
     """The directory with a directory for each phase: it steers the programs in the container of the project named after the phase."""
     ready.incus("image", "export", "busybox", str(tmp_path / "busybox"), "--quiet")
-    with tarfile.open(next(tmp_path.glob("busybox*"))) as old, tarfile.open(tmp_path / "gated.tar", "w") as new:
+    (exported,) = tmp_path.glob("busybox*")
+    with tarfile.open(exported) as old, tarfile.open(tmp_path / "gated.tar", "w") as new:
         for member in old:
             if member.name not in {f"rootfs/bin/{name}" for name in PROGRAMS}:
                 new.addfile(member, old.extractfile(member) if member.isfile() else None)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +158,11 @@ def test_an_error_ends_only_its_own_series(capsys: pytest.CaptureFixture[str], m
     def opened(_bench: Bench) -> Iterator[Round]:
         yield lambda _number, _wanted: {"b": (1.0, 2.0)}
 
-    @contextmanager
-    def refused(_bench: Bench) -> Iterator[Round]:
+    def refused(_bench: Bench) -> AbstractContextManager[Round]:
         raise IncusRefusalError("no such pool")
-        yield
 
-    @contextmanager
-    def missing(_bench: Bench) -> Iterator[Round]:
+    def missing(_bench: Bench) -> AbstractContextManager[Round]:
         raise FileNotFoundError(2, "no such program", "borg")
-        yield
 
     rows = {key: Row(key, key, "another", "How.", 1.0) for key in "abc"}
     series = [

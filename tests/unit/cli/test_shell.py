@@ -113,7 +113,7 @@ REFUSE = """\
 def refused():
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 os.fork = refused
-attach.main([str(start), "token", attach.COMMAND, client])
+attach.main([str(start), "token", attach.COMMAND, client], os.environ)
 """
 
 

@@ -184,7 +184,7 @@ def test_marks_in_any_pieces(cuts: list[int]) -> None:
     pieces = [frame(sent[start:stop]) for start, stop in pairwise(edges)]
     limit = TimeLimit("x", 60)
     with server([*pieces, END]) as out, server([END]) as err, reading(out, err) as output:
-        assert [output.read_until("mark", limit) for _ in range(4)] == ["a mark\nmarked", "", "second", None]
+        assert [output.read_until("mark", limit) for _number in range(4)] == ["a mark\nmarked", "", "second", None]
         assert output.read_all(limit) == "the rest"
 
 

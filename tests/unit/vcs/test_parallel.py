@@ -114,9 +114,9 @@ def test_what_is_read_once_is_read_once(me: Account, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(hg, "read_hg_version", read_version)
     with ThreadPoolExecutor(4) as pool:
-        errors = [future.exception() for future in [pool.submit(hg.check_hg_version, runner) for _ in range(4)]]
+        errors = [future.exception() for future in [pool.submit(hg.check_hg_version, runner) for _number in range(4)]]
         assert isinstance(errors[0], CommandError)
-        for future in [pool.submit(hg.check_hg_version, runner) for _ in range(4)]:
+        for future in [pool.submit(hg.check_hg_version, runner) for _number in range(4)]:
             future.result()
     assert len(asked) == 2
 
