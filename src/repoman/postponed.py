@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules of ansible that it imports at its start, and few runs use: each is run when something of it is first used.
+"""Modules that ansible imports when it starts, although few runs use them: each one is run on its first use.
 
 Together they take 25 ms. They are Python's own module objects, with Python's own loaders, so that plugins can import, search and change
 them as usual; ``importlib.util.LazyLoader`` does the same, but before Python 3.12 not for threads, and it runs a module when it is

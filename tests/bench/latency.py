@@ -57,7 +57,7 @@ def slow_directory(bench: Bench) -> Iterator[SlowDirectory]:
         environment |= {"SLOWFS_UID": str(bench.me.uid), "SLOWFS_GID": str(bench.me.gid)}
         options += ["-o", "allow_other"]
     command = [program, mounted, backing, "-f", *options]
-    # A session of its own: Ctrl-C must not end it before what uses it.
+    # In a new session, so that Ctrl-C does not end it before the programs that use it.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
     try:
         _wait_until_mounted(mounted, process)

@@ -63,7 +63,7 @@ def is_alive(process: int) -> bool:
     ("number", "is_measured"), [(signal.SIGTERM, True), (signal.SIGHUP, True), (signal.SIGINT, True), (signal.SIGTERM, False)]
 )
 def test_what_runs_is_ended(number: signal.Signals, is_measured: bool, tmp_path: Path) -> None:
-    """With what it started, also what has a session of its own; the exit status names the signal."""
+    """So are the processes that it started, even in a new session; the exit status tells the signal."""
     script = STOPPED.format(here=str(Path(__file__).parent), home=str(tmp_path), measured=is_measured)
     paths = os.pathsep.join(str(CHECKOUT / each) for each in ("tests", "tests/integration"))
     process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": paths}, start_new_session=True)

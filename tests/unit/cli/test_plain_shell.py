@@ -85,7 +85,7 @@ print(Undocumented.__doc__, isinstance(inspect, stand_in.StandIn), calendar.isle
 
 
 def test_no_stand_in_is_left_for_ansible() -> None:
-    """If the container is not ready, a plugin of the user's may change one of these modules, and what was loaded before must see it."""
+    """If the container is not ready, one of the user's plugins may change one of these modules, and modules loaded earlier must see that."""
     script = """
 import sys
 from repoman import plain_shell, running, stand_in

@@ -143,7 +143,7 @@ def test_a_unit_is_compared_where_it_was_scanned(world: BackupHome, monkeypatch:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_unit_that_cannot_be_compared_where_it_was_scanned(world: BackupHome, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """It is that unit's error, with its own text; the others are backed up."""
+    """Only that unit fails, with the error of the target; the others are backed up."""
     world.init()
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     (world.backup / ".repoman/work").mkdir(exist_ok=True)
