@@ -37,14 +37,14 @@ def enter_if_ready(name: str, command: Sequence[str], is_root: bool) -> None:
 
     :raises CliError: the collection or the ``incus`` client is not installed.
     """
-    from repoman import stand_in
+    from repoman import postponed
 
-    with stand_in.postponed(UNUSED):
-        from repoman import running
+    postponed.install(UNUSED)
+    from repoman import running
 
-        result = running.read_project(name)
+    result = running.read_project(name)
     if result is not None:
         from repoman import shell
 
         shell.exec_shell(shell.as_root(result) if is_root else result, command)
-    stand_in.replace_all()
+    postponed.run_all(UNUSED)  # plugins may replace parts of them

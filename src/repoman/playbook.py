@@ -243,7 +243,7 @@ def _import_settings() -> None:
     try:
         from repoman import postponed, settings
 
-        postponed.install()
+        postponed.install(postponed.MODULES)
         settings.install()
         import ansible.constants  # noqa: F401
     except (ImportError, OSError):

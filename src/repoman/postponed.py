@@ -1,19 +1,20 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules that ansible imports when it starts, although few runs use them: each one is run on its first use.
+"""Modules that others import at their start, although few runs use them: each one is run on its first use.
 
-Together they take 25 ms. They are Python's own module objects, with Python's own loaders, so that plugins can import, search and change
-them as usual; ``importlib.util.LazyLoader`` does the same, but before Python 3.12 not for threads, and it runs a module when it is
-imported a second time. What is not ansible's own is never postponed: plugins, and what they import, may replace parts of it.
+Those of ansible take 25 ms together. All are Python's own module objects, with Python's own loaders, so that plugins can import, search
+and change them as usual; ``importlib.util.LazyLoader`` does the same, but before Python 3.12 not for threads, and it runs a module when
+it is imported a second time. When plugins are loaded, nothing but ansible's own modules is postponed: plugins, and what they import,
+may replace parts of the others.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from _thread import RLock
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -24,18 +25,45 @@ SET_BY_IMPORT = frozenset({"__class__", "__spec__", "__name__", "__file__", "__c
 _LOCK = RLock()
 
 
-def install() -> None:
-    """Postpone these modules, unless they are loaded; another version of ansible may lack them. Call it before ``engine`` is imported."""
-    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Finder())
+def install(names: Iterable[str]) -> None:
+    """Postpone these modules, unless they are loaded. A name that is not found, or is built into Python, is imported as usual."""
+    finder = _installed()
+    if finder is None:
+        sys.meta_path.insert(0, finder := Finder())
+    finder.names.update(names)
+
+
+def run_all(names: Iterable[str]) -> None:
+    """Run those of these modules that are postponed, and no longer postpone any of them.
+
+    :raises ImportError: one of them cannot be loaded.
+    """
+    names = frozenset(names)
+    finder = _installed()
+    if finder is not None:
+        finder.names -= names
+    for name in names:
+        module = sys.modules.get(name)
+        if type(module) is _Postponed:
+            _run(module)
+
+
+def _installed() -> Finder | None:
+    return next((finder for finder in sys.meta_path if isinstance(finder, Finder)), None)
 
 
 class Finder:
-    """Finds these modules as Python does, and lets their loaders run them later."""
+    """Finds modules as Python does, and lets their loaders run them later.
+
+    :ivar names: of the modules; none of them may be one that Python has frozen, which would be loaded from its file.
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return how to load one of these modules; ``None`` for any other, and if a module is reloaded."""
-        spec = PathFinder.find_spec(name, path, target) if name in MODULES and target is None else None
+        spec = PathFinder.find_spec(name, path, target) if name in self.names and target is None else None
         if spec is not None and spec.loader is not None:
             vars(spec.loader)[RUN] = _postpone
         return spec

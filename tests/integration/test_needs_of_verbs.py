@@ -27,7 +27,7 @@ OWN = re.compile(r"/homelab/repoman/plugins/(?:module_utils/)?(.+)/(\w+)\.py")
 LOGIC = re.compile(r"/homelab/repoman/plugins/module_utils/(.+)/\w+\.py")
 SLOW = re.compile(r"/((?:passlib|paramiko|requests|resolvelib|tomlkit)/|_agent_launch\.py$|module_manifest\.py$)")
 """What takes long to load and no verb that reads needs."""
-PLAYBOOK = re.compile(r"/site-packages/(?!repoman/)|/repoman/(?:engine|loading|playbook|postponed|settings)\.py")
+PLAYBOOK = re.compile(r"/site-packages/(?!repoman/)|/repoman/(?:engine|loading|playbook|settings)\.py")
 """What only verbs that run a playbook need."""
 READS = """\
 callback: report
@@ -70,7 +70,7 @@ projects: context instance ownership running stale_mount summary
 registry: keys misspellings model override parser store toml_reader toml_syntax
 """
 """What a shell in a running container loads of the collection."""
-COMMAND = "__init__ attach cli command current_directory document errors installation plain_shell running shared shell stand_in streams"
+COMMAND = "__init__ attach cli command current_directory document errors installation plain_shell postponed running shared shell streams"
 """What it loads of the command."""
 COSTLY = re.compile(
     r"/(argparse|bz2|calendar|difflib|gettext|inspect|ipaddress|locale|logging/__init__|lzma|random|shutil|ssl|textwrap|tokenize|traceback)\.py$"

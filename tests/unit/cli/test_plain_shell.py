@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from importlib.machinery import BuiltinImporter, FrozenImporter
 
 import pytest
 
@@ -66,38 +67,45 @@ def test_other_lines(argv: str) -> None:
     assert plain_shell.parse(argv.split()) is None
 
 
-def test_a_module_is_loaded_when_it_is_used() -> None:
-    """What was loaded inside gets the module when it uses it; what is imported later, at once."""
+def test_a_module_is_run_when_it_is_used() -> None:
+    """What imports it gets the module, which is run on its first use; what Python has built in, or has loaded, stays as it is."""
     script = """
 import sys
-from repoman import stand_in
-with stand_in.postponed(["inspect", "calendar", "sys"]):
-    import calendar
-    import dataclasses
-    is_loaded = isinstance(calendar, stand_in.StandIn), "tokenize" in sys.modules, isinstance(sys.modules["sys"], stand_in.StandIn)
-print(is_loaded, "inspect" in sys.modules, "calendar" in sys.modules)
+import textwrap
+from types import ModuleType
+from repoman import postponed
+postponed.install(["inspect", "calendar", "sys", "_bisect", "textwrap"])
+import calendar, dataclasses, inspect, textwrap, _bisect
+print(*(type(each) is ModuleType for each in (calendar, inspect, sys, _bisect, textwrap)), "tokenize" in sys.modules)
 Undocumented = dataclasses.make_dataclass("Undocumented", [("x", int)])
-import inspect
-print(Undocumented.__doc__, isinstance(inspect, stand_in.StandIn), calendar.isleap(2024))
+print(Undocumented.__doc__, type(inspect) is ModuleType, type(calendar) is ModuleType, calendar.isleap(2024))
 """
-    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["(True, False, False) False False", "Undocumented(x: int) False True"]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    built_in = "_bisect" in sys.builtin_module_names
+    assert done.stdout.splitlines() == [f"False False True {built_in} True False", "Undocumented(x: int) True False True"]
 
 
-def test_no_stand_in_is_left_for_ansible() -> None:
+def test_no_module_is_frozen() -> None:
+    """Python would not load a frozen one from its file."""
+    assert not [name for name in plain_shell.UNUSED if FrozenImporter.find_spec(name) or BuiltinImporter.find_spec(name)]
+
+
+def test_ansible_gets_ordinary_modules() -> None:
     """If the container is not ready, one of the user's plugins may change one of these modules, and modules loaded earlier must see that."""
     script = """
 import sys
-from repoman import plain_shell, running, stand_in
-with stand_in.postponed(["calendar"]):
+from types import ModuleType
+from repoman import plain_shell, postponed, running
+def read_project(name):
+    global calendar, before
     import calendar
-sys.modules["holder"] = holder = type(sys)("holder")
-holder.calendar = calendar
-running.read_project = lambda name: None
+    before = type(calendar) is ModuleType
+running.read_project = read_project
 plain_shell.enter_if_ready("demo", [], False)
+print(before, type(calendar) is ModuleType, sys.modules["calendar"] is calendar)
+del sys.modules["calendar"]
 import calendar
-print(holder.calendar is calendar, not [name for module in list(sys.modules.values()) for name, value in vars(module).items() if
-    isinstance(value, stand_in.StandIn)])
+print(type(calendar) is ModuleType, [name for name in plain_shell.UNUSED if type(sys.modules.get(name, sys)) is not ModuleType])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "True True\n"
+    assert done.stdout.splitlines() == ["False True True", "True []"]
