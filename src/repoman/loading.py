@@ -83,11 +83,13 @@ def _with_bytecode(compile_source: Any) -> Any:
 
 
 def _with_libyaml(read_slowly: Any) -> Any:
+    read_quickly = _quick_reader(read_slowly)
+
     def read(text: bytes | str, content_id: Any) -> Any:
-        """Return the metadata of a collection, in which every scalar is a string."""
+        """Return the metadata of a collection."""
         try:
             data = text.encode() if isinstance(text, str) else text
-            value = _without_long_sections(data, lambda: read_slowly(text, content_id)) or fast_yaml.read_strings(data)
+            value = _without_long_sections(data, read_quickly, lambda: read_slowly(text, content_id)) or read_quickly(data)
         except fast_yaml.ERRORS:
             return read_slowly(text, content_id)
         return value if isinstance(value, dict) else read_slowly(text, content_id)
@@ -95,22 +97,29 @@ def _with_libyaml(read_slowly: Any) -> Any:
     return read
 
 
+def _quick_reader(read_slowly: Any) -> Callable[[bytes], Any]:
+    """Return what reads as this reader of ansible does: before 2.19 it made numbers of scalars, and merged mappings."""
+    makes_numbers = read_slowly is not None and read_slowly(b"a: 1", None) != {"a": "1"}
+    return fast_yaml.read_values if makes_numbers else fast_yaml.read_strings
+
+
 class _Section(Mapping[str, Any]):
     """A section of the table, which is read when it is first used.
 
     :param name: its name.
     :param text: its lines, with the one that names it.
+    :param read: reads them.
     :param read_all: reads the whole table.
     """
 
-    def __init__(self, name: str, text: bytes, read_all: Callable[[], Any]) -> None:
-        self.name, self.text, self.read_all = name, text, read_all
+    def __init__(self, name: str, text: bytes, read: Callable[[bytes], Any], read_all: Callable[[], Any]) -> None:
+        self.name, self.text, self.read, self.read_all = name, text, read, read_all
 
     @cached_property
     def content(self) -> dict[str, Any]:
         """The entries."""
         try:
-            content = fast_yaml.read_strings(self.text)[self.name]
+            content = self.read(self.text)[self.name]
         except fast_yaml.ERRORS:
             content = self.read_all()[ROUTING][self.name]
         return content or {}
@@ -125,17 +134,18 @@ class _Section(Mapping[str, Any]):
         return len(self.content)
 
 
-def _without_long_sections(text: bytes, read_all: Callable[[], Any]) -> Any:
+def _without_long_sections(text: bytes, read: Callable[[bytes], Any], read_all: Callable[[], Any]) -> Any:
     """Return the table with long sections unread; ``None`` if it has no such sections, or they are in an unexpected place.
 
+    :param read: reads a text.
     :param read_all: reads the whole table.
     :raises fast_yaml.ERRORS: it is not plain YAML.
     """
     matches = list(LONG_SECTION.finditer(text))
-    sections = {match[1].decode(): _Section(match[1].decode(), match[0], read_all) for match in matches}
+    sections = {match[1].decode(): _Section(match[1].decode(), match[0], read, read_all) for match in matches}
     if not matches or len(sections) < len(matches):
         return None
-    table = fast_yaml.read_strings(LONG_SECTION.sub(rb"  \1: " + PLACEHOLDER.encode() + rb"\n", text))
+    table = read(LONG_SECTION.sub(rb"  \1: " + PLACEHOLDER.encode() + rb"\n", text))
     routing = table[ROUTING]
     if any(routing[name] != PLACEHOLDER for name in sections):
         return None
