@@ -128,6 +128,16 @@ class CallbackModule(CallbackBase):
         shows_progress = bool(run_report.verb) and not self.by_host and (run_report.verb != "shell" or sys.stderr.isatty())
         if shows_progress and progress.output is None:
             progress.set_output(os.fdopen(os.dup(2), "w"))  # workers have no standard error
+        progress.set_preview(self._status_preview())
+
+    def _status_preview(self) -> progress.Preview | None:
+        """Return what shows, before the page of status, what is known of projects; only to a person at this terminal."""
+        is_text = self.get_option("format") == "text" and self.get_option("output") != QUIET
+        if run_report.verb != "status" or self.by_host or not is_text or not sys.stdout.isatty():
+            return None
+        from ansible_collections.homelab.repoman.plugins.plugin_utils.views.overview import preview_rows  # other verbs do not need it
+
+        return preview_rows
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         """Report that no host matches."""

@@ -11,22 +11,36 @@ prints nothing.
 from __future__ import annotations
 
 import os
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
 CLEAR = "\r\033[K"
-WIDTH = 80
-"""Columns of a terminal whose size is unknown."""
+WIDTH, HEIGHT = 80, 24
+"""Columns and lines of a terminal whose size is unknown."""
+
+Preview = Callable[[Mapping[str, Any]], list[str]]
+"""Returns a line for each item that is known already. It takes what is known by name, and is called in the process that does the work."""
 
 output: TextIO | None = None
 """The stream for progress; see :func:`set_output`."""
+preview: Preview | None = None
+"""What to show above the live line of a run that reads many things; see :func:`set_preview`."""
+_rows_above = 0
+"""Rows that stand above the live line now."""
 
 
 def set_output(to: TextIO | None) -> None:
     """Send progress to ``to`` from now on; ``None`` stops it."""
     global output  # noqa: PLW0603 - what a fork takes along
     output = to
+
+
+def set_preview(to: Preview | None) -> None:
+    """Show what a run has read so far with ``to``; ``None`` shows only how much it is."""
+    global preview  # noqa: PLW0603 - what a fork takes along
+    preview = to
 
 
 def is_live() -> bool:
@@ -42,17 +56,32 @@ def start_phase(text: str) -> None:
         _write(f"{escape_control_characters(text)}\n")
 
 
-def update(text: str) -> None:
-    """Show the progress of a phase, in place of the last line; only on a terminal."""
-    if output is not None and is_live():
-        width = os.get_terminal_size(output.fileno()).columns or WIDTH
-        _write(f"{CLEAR}{escape_control_characters(text)[: width - 1]}")
+def update(text: str, above: Sequence[str] = ()) -> None:
+    """Show the progress of a phase, in place of the last line and of the rows above it; only on a terminal.
+
+    :param above: rows to show above the line. Those that the screen has no room for are left out.
+    """
+    global _rows_above  # noqa: PLW0603
+    if output is None or not is_live():
+        return
+    size = os.get_terminal_size(output.fileno())
+    width, height = size.columns or WIDTH, size.lines or HEIGHT
+    rows = list(above)[: max(0, height - 2)]
+    shown = [escape_control_characters(row)[: width - 1] for row in (*rows, text)]  # a wrapped row could not be removed
+    start, _rows_above = _clear_sequence(), len(rows)
+    _write(start + "\n".join(shown))
 
 
 def clear() -> None:
-    """Remove the live line, before results are printed."""
+    """Remove the live line and the rows above it, before results are printed."""
+    global _rows_above  # noqa: PLW0603
     if is_live():
-        _write(CLEAR)
+        start, _rows_above = _clear_sequence(), 0
+        _write(start)
+
+
+def _clear_sequence() -> str:
+    return f"\r\033[{_rows_above}A\033[J" if _rows_above else CLEAR
 
 
 def _write(text: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
@@ -85,15 +86,26 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
         return {}
     runner = CommandRunner(account, seconds)
     settings = read_user_settings(runner)
+    known: dict[str, dict[str, Any]] = {}
+
+    def read(key: str) -> dict[str, Any]:
+        known[key] = asdict(read_state(paths[key], ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings))
+        return known[key]
+
     try:
-        states = read_all(
-            paths.values(),
-            lambda path: read_state(path, ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings),
-            lambda done: progress.update(f"reading repositories: {done} of {len(paths)}"),
-        )
+        states = read_all(paths, read, lambda _done: _show_progress(list(paths), known.copy()))
     finally:
         progress.clear()
-    return {key: asdict(state) for key, state in zip(paths, states, strict=True)}
+    return dict(zip(paths, states, strict=True))
+
+
+def _show_progress(keys: list[str], known: Mapping[str, dict[str, Any]]) -> None:
+    """Show how many repositories were read, which one is waited for, and what is known of the others, in the order of ``keys``."""
+    waiting = [key for key in keys if key not in known]
+    others = f" and {plural(len(waiting) - 1, 'other')}" if len(waiting) > 1 else ""
+    text = f"reading repositories: {len(known)} of {len(keys)}" + (f", waiting for {waiting[0]}{others}" if waiting else "")
+    rows = progress.preview({key: known[key] for key in keys if key in known}) if progress.preview and progress.is_live() else []
+    progress.update(text, rows)
 
 
 def read_state(path: str, tree: ConfinedTree, runner: CommandRunner, settings: Mapping[str, str] | None = None) -> RepositoryState:

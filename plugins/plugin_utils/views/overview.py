@@ -6,16 +6,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten, shorten_home
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, Column, Line, fitted_table, wrap
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, STANDARD_WIDTH, Column, Line, fitted_table, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import NOT_COUNTED, Need, Urgency, all_needs, need_lines
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.repository import branch_text, changes_text, synced_text
 
 if TYPE_CHECKING:
-    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import BackupStatus, ProjectStatus, StatusResult
+    from ansible_collections.homelab.repoman.plugins.plugin_utils.views.types import (
+        BackupStatus,
+        ProjectStatus,
+        RepositoryStatus,
+        StatusResult,
+    )
 
 COLUMNS = (
     Column("", min_width=10, is_last=True),
@@ -25,6 +31,8 @@ COLUMNS = (
     Column(""),
 )
 """Name, container, branch, working copy and last backup."""
+PREVIEW_COLUMNS = (Column("", min_width=10, is_last=True), Column("", min_width=8), Column("", min_width=9))
+"""Name, branch and working copy."""
 STATE_LABELS = {"missing": "without a container"}
 
 
@@ -68,6 +76,15 @@ def last_backup_text(backup: BackupStatus) -> str:
     if backup["sync_state"] == SyncState.FUTURE:
         return f"{backup['last_sync']} (in the future)"
     return "none yet" if backup["sync_age"] is None else format_age(backup["sync_age"])
+
+
+def preview_rows(states: Mapping[str, RepositoryStatus]) -> list[str]:
+    """Return a row for each project whose repository was read, to show while others are read.
+
+    :param states: by name of the project.
+    """
+    cells = [[name, branch_text(state), changes_text(state)] for name, state in states.items()]
+    return [GAP.join(row).rstrip() for row in fitted_table(PREVIEW_COLUMNS, cells, STANDARD_WIDTH - 1)[1:]]
 
 
 def project_cells(project: ProjectStatus) -> list[str]:

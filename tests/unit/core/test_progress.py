@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import termios
 from collections.abc import Iterator
 
 import pytest
@@ -43,6 +44,26 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.update("x" * 500)
         progress.clear()
         expected = b"\r\x1b[Kcreating" + b"\r\x1b[K" + b"x" * 79 + b"\r\x1b[K"
+        text = b""
+        while len(text) < len(expected):
+            text += os.read(seen.fileno(), 4096)
+    assert text == expected
+
+
+def test_rows_above_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are cut to the screen, so that all of them can be removed; the line that follows takes their place."""
+    monkeypatch.setenv("TERM", "xterm")
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (4, 10))
+    with open(slave, "w") as heard, open(master, "rb", buffering=0) as seen:
+        progress.set_output(heard)
+        progress.update("2 of 9", ["one\x1b[2J" + "x" * 20, "two", "three"])
+        progress.update("3 of 9")
+        progress.update("4 of 9", ["one"])
+        progress.clear()
+        progress.clear()
+        expected = b"\r\x1b[Kone\\x1b[2\r\ntwo\r\n2 of 9" + b"\r\x1b[2A\x1b[J3 of 9" + b"\r\x1b[Kone\r\n4 of 9"
+        expected += b"\r\x1b[1A\x1b[J" + b"\r\x1b[K"
         text = b""
         while len(text) < len(expected):
             text += os.read(seen.fileno(), 4096)

@@ -148,3 +148,27 @@ def test_progress_on_a_terminal(me: Account, monkeypatch: pytest.MonkeyPatch) ->
     os.close(master)
     assert b"\r\x1b[Kreading repositories: 1 of 2" in seen and seen.endswith(b"\r\x1b[Kend")
     assert [each["branch"] for each in states.values()] == ["/a", "/b"]
+
+
+def test_what_is_known_before_the_rest(me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first repository does not answer: the others are shown in their order, and the line says which one is waited for."""
+    monkeypatch.setattr(parallel, "INTERVAL", 0.05)
+    shown, enough = list[tuple[str, list[str]]](), threading.Event()
+
+    def read(path: str, *_how: Any) -> state.RepositoryState:
+        if path == "/d" or (path == "/a" and not enough.wait(LIMIT)):
+            enough.wait(LIMIT)
+        return state.RepositoryState(kind="git", branch=path)
+
+    def update(text: str, above: Any = ()) -> None:
+        shown.append((text, list(above)))
+        if len(above) == 2:
+            enough.set()
+
+    monkeypatch.setattr(state, "read_state", read)
+    monkeypatch.setattr(progress, "update", update)
+    monkeypatch.setattr(progress, "is_live", lambda: True)
+    monkeypatch.setattr(progress, "preview", lambda known: [f"{key} {each['branch']}" for key, each in known.items()])
+    states = state.read_states({name: f"/{name}" for name in "abcd"}, "/", me, 20)
+    assert ("reading repositories: 2 of 4, waiting for a and 1 other", ["b /b", "c /c"]) in shown
+    assert [each["branch"] for each in states.values()] == ["/a", "/b", "/c", "/d"]
