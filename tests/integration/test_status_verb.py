@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 from pathlib import Path
@@ -148,6 +149,44 @@ def test_backup_target_that_does_not_exist(ready: World) -> None:
     """It is said, and is no failure."""
     assert ready.repoman("--json", "status").data["host"]["backup"]["state"] == "missing"
     assert "/nfs/repos does not exist" in ready.repoman("status").out
+
+
+def test_what_is_known_shows_before_the_rest(ready: World) -> None:
+    """While the first repository does not answer, a terminal shows the others; then it has the page that a pipe gets, and nothing else."""
+    for name in "abc":
+        ready.git_repository(name)
+    enter(ready, *"abc")
+    held = ready.repos / "a/.gitignore"
+    os.mkfifo(held)  # who opens it waits for a writer
+    os.chown(held, ready.me.uid, ready.me.gid)
+    master, slave = pty.openpty()
+    command = ready.me.command(["repoman", "status"], ready.env(TERM="xterm", NO_COLOR="1"))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, cwd=ready.home) as process:
+        os.close(slave)
+        seen = b""
+        while (part := screen_part(master)) and b"waiting for a" not in seen + part:
+            seen += part
+        seen += part
+        writer = os.open(held, os.O_RDWR)
+        while part := screen_part(master):
+            seen += part
+        os.close(master)
+    text = seen.decode().replace("\r\n", "\n")
+    before, _waiting, after = text.partition("waiting for a")
+    assert before.endswith("b  main  clean\nc  main  clean\nreading repositories: 2 of 3, "), text
+    assert process.returncode == 0
+    piped = ready.repoman("status")
+    os.close(writer)
+    assert piped.err == "" and "reading" not in piped.out
+    assert without_free(re.split(r"\x1b\[[JK]", after)[-1]) == without_free(piped.out)
+
+
+def screen_part(terminal: int) -> bytes:
+    """Return what was written to a terminal; nothing once no process has it any more."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
 
 
 def test_traps(ready: World) -> None:

@@ -61,7 +61,7 @@ def update(text: str, above: Sequence[str] = ()) -> None:
 
     :param above: rows to show above the line. Those that the screen has no room for are left out.
     """
-    global _rows_above  # noqa: PLW0603
+    global _rows_above
     if output is None or not is_live():
         return
     size = os.get_terminal_size(output.fileno())
@@ -74,7 +74,7 @@ def update(text: str, above: Sequence[str] = ()) -> None:
 
 def clear() -> None:
     """Remove the live line and the rows above it, before results are printed."""
-    global _rows_above  # noqa: PLW0603
+    global _rows_above
     if is_live():
         start, _rows_above = _clear_sequence(), 0
         _write(start)
