@@ -11,6 +11,7 @@ prints nothing.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -29,6 +30,8 @@ preview: Preview | None = None
 """What to show above the live line of a run that reads many things; see :func:`set_preview`."""
 _rows_above = 0
 """Rows that stand above the live line now."""
+_lock = threading.Lock()
+"""Held while the rows above are replaced, because several threads report."""
 
 
 def set_output(to: TextIO | None) -> None:
@@ -68,16 +71,18 @@ def update(text: str, above: Sequence[str] = ()) -> None:
     width, height = size.columns or WIDTH, size.lines or HEIGHT
     rows = list(above)[: max(0, height - 2)]
     shown = [escape_control_characters(row)[: width - 1] for row in (*rows, text)]  # a wrapped row could not be removed
-    start, _rows_above = _clear_sequence(), len(rows)
-    _write(start + "\n".join(shown))
+    with _lock:
+        start, _rows_above = _clear_sequence(), len(rows)
+        _write(start + "\n".join(shown))
 
 
 def clear() -> None:
     """Remove the live line and the rows above it, before results are printed."""
     global _rows_above
     if is_live():
-        start, _rows_above = _clear_sequence(), 0
-        _write(start)
+        with _lock:
+            start, _rows_above = _clear_sequence(), 0
+            _write(start)
 
 
 def _clear_sequence() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.common import Mode
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import Urgency
+from ansible_collections.homelab.repoman.plugins.plugin_utils.views.overview import preview_rows
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.render import render
 from repository_states import CLEAN as VCS
 
@@ -397,3 +398,11 @@ def test_list_does_not_need_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | PATHS)
     assert sorted(done.stdout.split()) == ["common", "projects", "render", "repository"]
+
+
+def test_preview() -> None:
+    """A row for each project that is known, aligned, in its order, within a narrow screen; what a repository names is escaped."""
+    rows = preview_rows({"two": VCS | {"branch": "x\x1b[2J"}, "one-more": VCS | {"untracked": 2}})
+    assert rows == ["two       x\\x1b[2J  clean", "one-more  main      2 untracked"]
+    assert all(len(row) < 80 for row in preview_rows({LONG: VCS | {"branch": LONG}}))
+    assert preview_rows({}) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -1119,6 +1120,23 @@ def test_is_a_stdout_callback() -> None:
     """Ansible takes it as one."""
     assert issubclass(report.CallbackModule, CallbackBase)
     assert report.CallbackModule.CALLBACK_TYPE == "stdout"
+
+
+def test_preview_of_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person at this terminal sees what is known before the page; nobody else does, and each run decides anew."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(report.progress, "output", io.StringIO())  # so that no run opens one
+
+    def has_preview(*run: Any, **options: Any) -> bool:
+        Run(*run, **options)
+        return report.progress.preview is not None
+
+    assert not has_preview("status")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert has_preview("status") and has_preview("status", output="verbose")
+    assert not has_preview("status", output="quiet") and not has_preview("status", format="json")
+    assert not has_preview("status", ("other",)) and not has_preview("list") and not has_preview("")
 
 
 def test_colour(monkeypatch: pytest.MonkeyPatch) -> None:
