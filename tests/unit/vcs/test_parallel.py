@@ -151,7 +151,7 @@ def test_progress_on_a_terminal(me: Account, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_known_before_the_rest(me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first repository does not answer: the others are shown in their order, and the line says which one is waited for."""
+    """While the first repository does not answer, the others are shown in their order, and the line names the first."""
     monkeypatch.setattr(parallel, "INTERVAL", 0.05)
     shown, enough = list[tuple[str, list[str]]](), threading.Event()
 

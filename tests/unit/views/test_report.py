@@ -1123,7 +1123,7 @@ def test_is_a_stdout_callback() -> None:
 
 
 def test_preview_of_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person at this terminal sees what is known before the page; nobody else does, and each run decides anew."""
+    """Shown only for text output on this terminal; each run decides again."""
     terminal = io.StringIO()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(report.progress, "output", io.StringIO())  # so that no run opens one
