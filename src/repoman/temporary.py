@@ -28,8 +28,8 @@ PROBE_BYTES = 4096
 SYSTEM_DIRECTORIES = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108
 """Those that Python tries."""
 
-_claimed: list[int] = []
-"""Descriptors of locked files, so that they stay open."""
+_claimed: dict[str, int] = {}
+"""Descriptors of locked files, by directory; they stay open."""
 
 
 def find_parent(preferred: Path) -> str | None:
@@ -63,16 +63,31 @@ def _system_directory() -> str:
     return directory
 
 
-def claim(directory: str) -> None:
-    """Mark the temporary directory of this run, and remove those of runs that were killed."""
-    if _claimed:
-        return
+def make(parent: str) -> str:
+    """Make a temporary directory that is removed like Ansible's if this run is killed; return its path.
+
+    :raises OSError: it cannot be made.
+    """
+    directory = tempfile.mkdtemp(prefix=f"ansible-local-{os.getpid()}", dir=parent)
+    lock(directory)
+    return directory
+
+
+def lock(directory: str) -> None:
+    """Mark a temporary directory as one of this run, until its last process ends."""
     with suppress(OSError):
         locked, final = os.path.join(directory, f".{LOCK_NAME}"), os.path.join(directory, LOCK_NAME)
         fd = os.open(locked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        _claimed.append(fd)
+        _claimed[directory] = fd
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.rename(locked, final)  # only now: another run must not see it unlocked
+
+
+def claim(directory: str) -> None:
+    """Mark the temporary directory of this run, and remove those of runs that were killed."""
+    if directory in _claimed:
+        return
+    lock(directory)
     with suppress(OSError), os.scandir(os.path.dirname(directory)) as entries:
         for entry in entries:
             name = DIRECTORY.fullmatch(entry.name)

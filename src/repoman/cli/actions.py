@@ -70,6 +70,9 @@ def run_remove(playbook: Playbook, options: Namespace) -> int:
 
 def run_sync(playbook: Playbook, options: Namespace) -> int:
     """Back up. Before the backup of another host is taken over, ask on a terminal, after a preview."""
+    from repoman import early_scan
+
+    early_scan.start(playbook)
     if not options.take_over or options.check or options.json or not sys.stdin.isatty():
         return run_playbook(playbook, options)
     preview = _preview(playbook)

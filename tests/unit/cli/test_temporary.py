@@ -44,7 +44,7 @@ def claim_and_die(path: Path) -> None:
 
 def test_leftovers_of_killed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only directories whose run has ended are removed; without a lock file, only if they are old."""
-    monkeypatch.setattr(temporary, "_claimed", [])
+    monkeypatch.setattr(temporary, "_claimed", {})
     killed = directory(tmp_path, 1, "killed")
     claim_and_die(killed)
     running = directory(tmp_path, ENDED, "running")
@@ -61,14 +61,14 @@ def test_leftovers_of_killed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     link = tmp_path / f"ansible-local-{ENDED}____link"
     link.symlink_to(tmp_path / "elsewhere")
     (own,) = [directory(tmp_path, ENDED, "own")]
-    locked = list(temporary._claimed)
+    locked = list(temporary._claimed.values())
     temporary._claimed.clear()
     try:
         temporary.claim(str(own))
         assert not killed.exists() and not old.exists()
         assert all(path.is_dir() for path in stays) and link.is_symlink()
     finally:
-        for fd in (*locked, *temporary._claimed):
+        for fd in (*locked, *temporary._claimed.values()):
             os.close(fd)
 
 

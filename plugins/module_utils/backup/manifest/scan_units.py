@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -60,8 +60,8 @@ class ScanResult:
         return Manifest(path=self.path, digest=self.digest)
 
 
-def scan_unit(unit: Unit, trusted_digest: str, path: str) -> ScanResult:
-    """Scan a unit, and write its manifest to a file unless it has the trusted digest."""
+def scan_unit(unit: Unit, known_digests: Container[str], path: str) -> ScanResult:
+    """Scan a unit, and write its manifest to a file unless it has one of the known digests."""
     tree = TreeFilter(unit.rules)
     result = ScanResult(unit, skipped=tree.skipped, followed=tree.followed)
     try:
@@ -69,7 +69,7 @@ def scan_unit(unit: Unit, trusted_digest: str, path: str) -> ScanResult:
             for block in walk_blocks(os.fsencode(unit.source), files_only=unit.is_top_level, unreadable=result.unreadable, tree=tree):
                 writer.add(block)
             result.excluded, result.digest = tree.excluded, writer.digest
-            if writer.digest != trusted_digest:
+            if writer.digest not in known_digests:
                 writer.finish()
                 result.path = path
             return result
@@ -91,18 +91,23 @@ def format_exception(error: Exception) -> str:
 
 
 def iter_scans(
-    units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str, then: Callable[[ScanResult], T] | None
+    units: Iterable[Unit],
+    trusted_digests: Mapping[str, str],
+    scratch: str,
+    then: Callable[[ScanResult], T] | None,
+    early: Callable[[Unit], ScanResult | None] = lambda _unit: None,
 ) -> Iterator[tuple[ScanResult, T | None]]:
     """Scan units in parallel, and yield each result when it is ready.
 
     :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
+    :param early: returns the result of a scan that was made before, if there is one; called in the process that would scan the unit.
     :param then: called with each result in the process that scanned the unit; what it returns is yielded too, otherwise None.
     """
     jobs = [(unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
 
     def work(job: tuple[Unit, str, str], _send: object) -> tuple[ScanResult, T | None]:
-        result = scan_unit(*job)
+        result = early(job[0]) or scan_unit(job[0], (job[1],), job[2])
         return result, then(result) if then else None
 
     def lost(job: tuple[Unit, str, str]) -> tuple[ScanResult, T | None]:
@@ -130,4 +135,4 @@ def scan_units(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratc
     jobs = [
         (unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units_to_scan)
     ]
-    return map_forked(lambda job: scan_unit(*job), jobs, processes or os.cpu_count() or 1)
+    return map_forked(lambda job: scan_unit(job[0], (job[1],), job[2]), jobs, processes or os.cpu_count() or 1)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.options import MirrorOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.early_scan import EarlyScans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.records import RunRecords
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks
@@ -42,6 +44,7 @@ class SyncContext:
     :param state: local state directory of the target; a temporary one if that cannot be written.
     :param takes_over: this run changes the owner of the target.
     :param locks: the locks of this run; None before it has any.
+    :param early: scans that were made before the run began.
     """
 
     backup: BackupContext
@@ -52,6 +55,7 @@ class SyncContext:
     state: Path
     takes_over: bool = False
     locks: RunLocks | None = None
+    early: EarlyScans = field(default_factory=EarlyScans)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -97,5 +101,5 @@ class SyncContext:
             is_remote=self.target_state.is_remote,
             jobs=self.options.jobs,
             lose_repositories=self.options.may_lose,
-            started_ns=int(self.now.timestamp() * 1e9),
+            started_ns=int(min(self.now.timestamp(), self.early.started or math.inf) * 1e9),
         )

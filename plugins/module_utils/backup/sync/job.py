@@ -31,6 +31,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.results imp
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.run_log import RunLog
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.apply import Applier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.early_scan import EarlyScans
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.host_settings import SettingsSync
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.plan import has_work, make_plan
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.planner import UnitPlanner
@@ -58,10 +59,14 @@ class SyncJob:
         """Plan the run, and apply the plan unless in check mode."""
         run = self.run
         with ExitStack() as stack:
-            settings = run.mirror_settings(self._open_for_check(stack) if run.check else self._lock(stack))
+            scratch = self._open_for_check(stack) if run.check else self._lock(stack)
             plan = make_plan(run)
             if not run.check:
                 plan.source.apply()
+            early = EarlyScans.stopped()
+            if not plan.source.descriptions:  # otherwise they are of what was there before
+                run.early = early
+            settings = run.mirror_settings(scratch)
             planner = UnitPlanner(run, settings)
             waves = planner.plan(plan.selected)
             self.host_settings.plan(full=planner.compares_mirrors)

@@ -122,10 +122,12 @@ class UnitPlanner:
                 self._compare(task, scanned, mounted)
             done(task)
 
-        units = [task.unit for task in waiting.values()]
+        early = self.run.early
+        # The one that is still being scanned comes last, so that nothing waits for it while there is other work.
+        units = sorted((task.unit for task in waiting.values()), key=lambda unit: unit.name == early.pending)
         with ThreadPoolExecutor(self.run.options.jobs or COMPARE_WORKERS) as pool:
             then = None if self.run.target_state.is_remote else self._compare_manifests
-            for scanned, planned in iter_scans(units, self.trusted, self.settings.scratch, then):
+            for scanned, planned in iter_scans(units, self.trusted, self.settings.scratch, then, self._scanned_early):
                 task = waiting[scanned.unit.name]
                 mounted = self._unmirrored_mounts(task, scanned)
                 if planned is None:
@@ -134,6 +136,10 @@ class UnitPlanner:
                 self._compared[task.name] = _Comparison(scanned, mounted, planned.assumed)
                 task.take_over(planned.task)
                 done(task)
+
+    def _scanned_early(self, unit: Unit) -> ScanResult | None:
+        """Return the result of a scan that was made before this run, if it can be used."""
+        return self.run.early.get(unit, self.trusted.get(unit.name, ""), str(self.run.records.manifest(unit.name)))
 
     def _compare_manifests(self, scanned: ScanResult) -> _Planned | None:
         """Plan a unit that differs from its last manifest, or has no mirror; return None for others.
