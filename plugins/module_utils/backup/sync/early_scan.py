@@ -19,6 +19,7 @@ import fcntl
 import glob
 import os
 import pickle
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -211,4 +212,4 @@ def _is_private(directory: str) -> bool:
         status = os.lstat(directory)
     except OSError:
         return False
-    return status.st_uid == os.geteuid() and status.st_mode & 0o170077 == 0o040000
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
