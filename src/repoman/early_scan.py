@@ -70,6 +70,9 @@ def _scan(directory: str, parent: int) -> NoReturn:
     try:
         import ctypes
 
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):  # whoever reads the command's output must not wait for this process
+            os.dup2(nothing, fd)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))

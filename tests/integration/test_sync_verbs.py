@@ -156,6 +156,29 @@ def test_settings_come_back_to_a_new_host(world: World, backup: Path) -> None:
     assert "already match the backup" in world.repoman("restore", "--settings").out
 
 
+def test_repositories_are_scanned_while_ansible_starts(world: World, backup: Path) -> None:
+    """The run has no scan of its own to make; nothing is left, also after a run that is killed; with other rules, nothing is scanned."""
+    trace, temporary = world.home / "trace", world.home / ".ansible/tmp"
+
+    def scanned_early(*options: str) -> int:
+        trace.unlink(missing_ok=True)
+        world.repoman("sync", *options, env={"REPOMAN_LOG": str(trace)})
+        assert list(temporary.iterdir()) == []
+        return trace.read_text().count("scanned before the run began")
+
+    assert scanned_early("--init") in {1, 2}, trace.read_text()
+    assert (backup / "plain/file").read_text() == "text\n"
+    with world.start("repoman", "sync") as run:
+        deadline = time.monotonic() + TIMEOUT
+        while not list(temporary.glob("*/results")):
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.001)
+        run.kill()
+    assert list(temporary.glob("*/results"))
+    assert scanned_early("--check") in {1, 2}
+    assert scanned_early("--exclude", "*.o") == scanned_early("plain") == scanned_early("--verify") == 0
+
+
 def test_a_target_that_is_not_mounted(world: World, backup: Path) -> None:
     """Not mounted, the target is refused, and the bare directory stays bare."""
     assert world.module("sync", init=True)["changed"]
