@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from _thread import get_ident
 from contextlib import suppress
 from errno import E2BIG
 
@@ -91,7 +92,14 @@ def main(argv: list[str], environment: Mapping[str, str]) -> NoReturn:
     child = int(pid)
     helpers: set[int] = set()
     status: int | None = None
-    while status is None or helpers:
+    while True:
+        # Asked first: another thread of the process that this program has replaced may have got the signal.
+        for ended, ended_with in _ended():
+            helpers.discard(ended)
+            if ended == child:
+                status = ended_with
+        if status is not None and not helpers:
+            break
         number = signal.sigwait({*SIGNALS, signal.SIGCHLD})
         if number in SIGNALS and status is None:
             name = _name_inside(signal.Signals(number), kind == LOGIN)
@@ -101,10 +109,6 @@ def main(argv: list[str], environment: Mapping[str, str]) -> NoReturn:
                         [*prefix, "-T", "--", "/bin/sh", "-c", SIGNAL_SCRIPT, "repoman-signal", token, name], environment, is_silent=True
                     )
                 )
-        for ended, ended_with in _ended():
-            helpers.discard(ended)
-            if ended == child:
-                status = ended_with
     code = os.waitstatus_to_exitcode(status)
     if code == MISSING and _run([*prefix, "-T", "--", "/bin/sh", "-c", 'rm "$0$1"', MISSING_MARK, token], environment) == 0:
         code = NOT_FOUND
@@ -132,9 +136,8 @@ def ends_soon(child: int) -> bool:
     :param child: process ID of the client.
     """
     arrived = signal.sigtimedwait({*SIGNALS, signal.SIGCHLD}, SECONDS)
-    if arrived is None:
-        return False
-    os.kill(os.getpid(), arrived.si_signo)
+    if arrived is not None and arrived.si_signo != signal.SIGCHLD:
+        signal.pthread_kill(get_ident(), arrived.si_signo)  # not to the process: a thread that does not block it would get it
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -9,6 +9,7 @@ it in the function that uses it.
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from proxy import RecordingProxy, Request
@@ -72,8 +73,10 @@ registry: keys misspellings model override parser store toml_reader toml_syntax
 """What a shell in a running container loads of the collection."""
 COMMAND = "__init__ attach cli command current_directory document errors installation plain_shell postponed running shared shell streams"
 """What it loads of the command."""
+OF_DATACLASSES = "" if sys.version_info >= (3, 12) else "|inspect|tokenize"
+"""Since Python 3.12, a dataclass cannot be defined without them."""
 COSTLY = re.compile(
-    r"/(argparse|bz2|calendar|difflib|gettext|inspect|ipaddress|locale|logging/__init__|lzma|random|shutil|ssl|textwrap|tokenize|traceback)\.py$"
+    rf"/(argparse|bz2|calendar|difflib|gettext|ipaddress|locale|logging/__init__|lzma|random|shutil|ssl|textwrap|traceback{OF_DATACLASSES})\.py$"
 )
 """Modules of the standard library that take long to load and that it does not need."""
 INSTANCES = ("GET", "/1.0/instances?recursion=1&project=repoman")

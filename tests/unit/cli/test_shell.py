@@ -159,6 +159,17 @@ def test_a_caller_that_ignores_the_end_of_processes() -> None:
     assert subprocess.run(command, check=False, timeout=60).returncode == 1
 
 
+THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+WAIT = "if attach.ends_soon(start):\n    attach.main([str(start), 'token', attach.COMMAND, client], os.environ)\n"
+
+
+@pytest.mark.parametrize("delay", ["0", "0.3"])
+def test_a_caller_with_threads(delay: str) -> None:
+    """The kernel reports the end of the client to any thread that does not block the signal, and that drops it."""
+    script = f"handler = 0\n{THREAD}{ATTACH}time.sleep({delay})\n{WAIT}{BECOME}"
+    assert subprocess.run([sys.executable, "-c", script, "/bin/false"], check=False, timeout=20).returncode == 1
+
+
 def test_python_that_is_gone(tmp_path: Path) -> None:
     """The client, which has been started, is ended."""
     client = tmp_path / "incus"
