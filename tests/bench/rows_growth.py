@@ -65,7 +65,6 @@ def open_growth(bench: Bench) -> Iterator[Round]:
         found: dict[str, Pair] = {}
         for count, source in sources.items():
             first, again, ours = backup(bench, source)
-            ours.remove()
             for key, value in {"first": first, "unchanged": again, "memory": ours.megabytes}.items():
                 found[f"growth.{count}.{key}"] = (value, 1.0)
         one, middle, most = (found[f"growth.{count}.first"][0] for count in (COUNTS[0], *COUNTS[2:]))
@@ -83,7 +82,6 @@ def open_million(bench: Bench) -> Iterator[Round]:
     def measure(_number: int, _wanted: Collection[str]) -> dict[str, Pair]:
         first, again, ours = backup(bench, source)
         full = ours.run("--full")
-        ours.remove()
         values = {"first": first, "unchanged": again, "full": full, "memory": ours.megabytes}
         return {f"million.{key}": (value, 1.0) for key, value in values.items()}
 

@@ -93,8 +93,6 @@ def open_local(bench: Bench) -> Iterator[Round]:
             if phase == "changed":
                 bench.change(source)
             found |= pairs_of(race(contenders, number), phase)
-        for each in contenders:
-            each.remove()
         return found
 
     yield measure
@@ -141,10 +139,7 @@ def open_tree(bench: Bench) -> Iterator[Round]:
 
     def measure(number: int, _wanted: Collection[str]) -> dict[str, Pair]:
         contenders = [kind(bench, source, bench.fresh_directory(kind.name)) for kind in (Ours, Rsync)]
-        found = {f"sync.tree.{phase}": pair_of(race(contenders, number)) for phase in ("first", "unchanged")}
-        for each in contenders:
-            each.remove()
-        return found
+        return {f"sync.tree.{phase}": pair_of(race(contenders, number)) for phase in ("first", "unchanged")}
 
     yield measure
 
