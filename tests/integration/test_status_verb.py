@@ -8,7 +8,9 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -159,26 +161,34 @@ def test_what_is_known_shows_before_the_rest(ready: World) -> None:
     held = ready.repos / "a/.gitignore"
     os.mkfifo(held)  # who opens it waits for a writer
     os.chown(held, ready.me.uid, ready.me.gid)
+    text, code = on_screen(ready, lambda process: process.send_signal(signal.SIGINT))
+    assert code == 130 and "waiting for a\nrepoman: error: interrupted." in text, text
+    writers: list[int] = []
+    text, code = on_screen(ready, lambda _process: writers.append(os.open(held, os.O_RDWR)))
+    before, _waiting, after = text.partition("2 of 3, waiting for a")
+    assert before.endswith("b  main  clean\nc  main  clean\nreading repositories: "), text
+    assert code == 0
+    piped = ready.repoman("status")
+    os.close(writers[0])
+    assert piped.err == "" and "reading" not in piped.out
+    assert without_free(re.split(r"\x1b\[[JK]", after)[-1]) == without_free(piped.out)
+
+
+def on_screen(world: World, go_on: Callable[[subprocess.Popen[bytes]], object]) -> tuple[str, int]:
+    """Run status on a terminal, and call a function when only the first repository is missing; return what was shown and the exit code."""
     master, slave = pty.openpty()
-    command = ready.me.command(["repoman", "status"], ready.env(TERM="xterm", NO_COLOR="1"))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, cwd=ready.home) as process:
+    command = world.me.command(["repoman", "status"], world.env(TERM="xterm", NO_COLOR="1"))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, cwd=world.home) as process:
         os.close(slave)
         seen = b""
-        while (part := screen_part(master)) and b"waiting for a" not in seen + part:
+        while (part := screen_part(master)) and b"2 of 3, waiting for a" not in seen + part:
             seen += part
         seen += part
-        writer = os.open(held, os.O_RDWR)
+        go_on(process)
         while part := screen_part(master):
             seen += part
         os.close(master)
-    text = seen.decode().replace("\r\n", "\n")
-    before, _waiting, after = text.partition("waiting for a")
-    assert before.endswith("b  main  clean\nc  main  clean\nreading repositories: 2 of 3, "), text
-    assert process.returncode == 0
-    piped = ready.repoman("status")
-    os.close(writer)
-    assert piped.err == "" and "reading" not in piped.out
-    assert without_free(re.split(r"\x1b\[[JK]", after)[-1]) == without_free(piped.out)
+    return seen.decode().replace("\r\n", "\n"), process.returncode
 
 
 def screen_part(terminal: int) -> bytes:

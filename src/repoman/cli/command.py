@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from repoman import plain_shell, streams
@@ -67,6 +68,8 @@ def _run(argv: Sequence[str]) -> int:
         print_text("help", str(early_exit), prints_json)
         return 0
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # noqa: T201 - behind the ^C of the terminal, and the progress or the question before it
         failure = CliError("interrupted.", *hints, exit_code=INTERRUPTED)
     except CliError as error:
         failure = error
