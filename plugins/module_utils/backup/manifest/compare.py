@@ -42,7 +42,9 @@ def differing_blocks(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, b
 
 def differing_entries(directory: bytes, old: bytes | None, new: bytes | None) -> tuple[bytes, list[tuple[Entry | None, Entry | None]]]:
     """Return a directory, and the pairs of entries in which two of its blocks differ (None if one is missing)."""
-    were = {entry.path: entry for entry in unpack_block(directory, old or b"")}
+    if old is None:
+        return directory, [(None, entry) for entry in unpack_block(directory, new or b"")]
+    were = {entry.path: entry for entry in unpack_block(directory, old)}
     pairs: list[tuple[Entry | None, Entry | None]] = []
     for entry in unpack_block(directory, new or b""):
         was = were.pop(entry.path, None)

@@ -31,6 +31,8 @@ def may_exceed(changes: UnitDiff, limit: int) -> bool:
     """Return whether the number of lost files can exceed a limit; if not, counting is skipped."""
     if changes.removed > limit:
         return True
+    if not changes.changed + changes.removed:
+        return False
     for _directory, pairs in changes.differences():
         for old, new in pairs:
             if old is not None and old.name == PACKED_REFS and old.size - (new.size if new is not None else 0) > limit * REF_BYTES:
