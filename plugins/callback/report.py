@@ -133,7 +133,7 @@ class CallbackModule(CallbackBase):
     def _status_preview(self) -> progress.Preview | None:
         """Return what shows, before the page of status, what is known of projects; only to a person at this terminal."""
         is_text = self.get_option("format") == "text" and self.get_option("output") != QUIET
-        if run_report.verb != "status" or self.by_host or not is_text or not sys.stdout.isatty():
+        if run_report.verb != "status" or self.by_host or not is_text or self._display.verbosity or not sys.stdout.isatty():
             return None
         from ansible_collections.homelab.repoman.plugins.plugin_utils.views.overview import preview_rows  # other verbs do not need it
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scanning of what ``sync`` backs up, in a process of its own, while ansible starts."""
+"""Scans what ``sync`` backs up, in a process of its own, while ansible starts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 VARIABLE = "REPOMAN_EARLY_SCAN"
 """Environment variable that tells the module the directory with the results, in the file ``results``."""
-OPTIONS = frozenset({"init", "allow_local", "full", "allow_shrink", "jobs", "take_over"})
-"""Variables that do not change what is scanned."""
+OPTIONS = frozenset({"init", "allow_local", "allow_shrink", "jobs"})
+"""Variables that change neither what is scanned nor what it is compared with."""
+ATTEMPTS, INTERVAL = 100, 0.005
+"""How often, and after how many seconds each, to look whether the process has ended."""
 OTHER_PARENTS = ("ANSIBLE_HOME", "ANSIBLE_LOCAL_TEMP")
 
 
@@ -48,21 +51,37 @@ def _start() -> None:
     parent.mkdir(0o700, parents=True, exist_ok=True)
     directory = temporary.make(str(parent))
     owner = os.getpid()
+    children: list[int] = []
 
     def remove() -> None:
-        if os.getpid() == owner:
-            shutil.rmtree(directory, ignore_errors=True)
+        if os.getpid() != owner:
+            return
+        for child in children:
+            _end(child)
+        shutil.rmtree(directory, ignore_errors=True)
 
     atexit.register(remove)
     shared.spare_checkout(str(collection_root()))
     results = os.open(os.path.join(directory, "results"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(results, fcntl.LOCK_EX)  # of the process that is started, too, which has it until it ends
-        if not os.fork():
+        child = os.fork()
+        if not child:
             _scan(directory, owner)
+        children.append(child)
     finally:
         os.close(results)
     os.environ[VARIABLE] = directory
+
+
+def _end(child: int) -> None:
+    """Kill the process, so that it writes nothing more. A file system that does not answer may hold it up; then do not wait."""
+    with suppress(OSError):
+        os.kill(child, signal.SIGKILL)
+        for _attempt in range(ATTEMPTS):
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return
+            time.sleep(INTERVAL)
 
 
 def _scan(directory: str, parent: int) -> NoReturn:

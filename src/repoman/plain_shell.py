@@ -47,4 +47,4 @@ def enter_if_ready(name: str, command: Sequence[str], is_root: bool) -> None:
         from repoman import shell
 
         shell.exec_shell(shell.as_root(result) if is_root else result, command)
-    postponed.run_all(UNUSED)  # plugins may replace parts of them
+    postponed.run_all(UNUSED)  # plugins may patch them

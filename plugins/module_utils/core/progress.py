@@ -18,6 +18,8 @@ from typing import Any, TextIO
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 
 CLEAR = "\r\033[K"
+NO_WRAPPING, WRAPPING = "\033[?7l", "\033[?7h"
+"""Some characters take two columns, and a row that was wrapped could not be removed."""
 WIDTH, HEIGHT = 80, 24
 """Columns and lines of a terminal whose size is unknown."""
 
@@ -70,10 +72,10 @@ def update(text: str, above: Sequence[str] = ()) -> None:
     size = os.get_terminal_size(output.fileno())
     width, height = size.columns or WIDTH, size.lines or HEIGHT
     rows = list(above)[: max(0, height - 2)]
-    shown = [escape_control_characters(row)[: width - 1] for row in (*rows, text)]  # a wrapped row could not be removed
+    shown = [escape_control_characters(row)[: width - 1] for row in (*rows, text)]
     with _lock:
         start, _rows_above = _clear_sequence(), len(rows)
-        _write(start + "\n".join(shown))
+        _write(f"{start}{NO_WRAPPING}" + "\n".join(shown) + WRAPPING)
 
 
 def clear() -> None:

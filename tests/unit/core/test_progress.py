@@ -34,6 +34,14 @@ def test_elsewhere_a_phase_is_a_line() -> None:
     assert heard.getvalue() == "creating a\\x1b[31m\n"
 
 
+CLEAR = b"\r\x1b[K"
+
+
+def unwrapped(text: bytes) -> bytes:
+    """Return text for a terminal that does not continue long rows on the next one: some characters take two columns."""
+    return b"\x1b[?7l" + text + b"\x1b[?7h"
+
+
 def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes the place of the last, and nothing is left."""
     monkeypatch.setenv("TERM", "xterm")
@@ -43,7 +51,7 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.start_phase("creating")
         progress.update("x" * 500)
         progress.clear()
-        expected = b"\r\x1b[Kcreating" + b"\r\x1b[K" + b"x" * 79 + b"\r\x1b[K"
+        expected = CLEAR + unwrapped(b"creating") + CLEAR + unwrapped(b"x" * 79) + CLEAR
         text = b""
         while len(text) < len(expected):
             text += os.read(seen.fileno(), 4096)
@@ -62,8 +70,8 @@ def test_rows_above_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.update("4 of 9", ["one"])
         progress.clear()
         progress.clear()
-        expected = b"\r\x1b[Kone\\x1b[2\r\ntwo\r\n2 of 9" + b"\r\x1b[2A\x1b[J3 of 9" + b"\r\x1b[Kone\r\n4 of 9"
-        expected += b"\r\x1b[1A\x1b[J" + b"\r\x1b[K"
+        expected = CLEAR + unwrapped(b"one\\x1b[2\r\ntwo\r\n2 of 9") + b"\r\x1b[2A\x1b[J" + unwrapped(b"3 of 9")
+        expected += CLEAR + unwrapped(b"one\r\n4 of 9") + b"\r\x1b[1A\x1b[J" + CLEAR
         text = b""
         while len(text) < len(expected):
             text += os.read(seen.fileno(), 4096)

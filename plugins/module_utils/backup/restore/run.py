@@ -11,7 +11,9 @@ An earlier version is assembled from layers (``layers``). Everything is first co
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext, load_context
@@ -26,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore.uni
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.checks import open_for_reading
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.lock import RunLocks, no_lock_note, unit_locked
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, list_mirrors
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import check_mirror, file_name_of, list_mirrors
 from ansible_collections.homelab.repoman.plugins.module_utils.core import progress
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
@@ -119,9 +121,16 @@ class RestoreRun:
         try:
             if state.is_dir():
                 self.locks = self.stack.enter_context(unit_locked(self.target, state, self.context.account, unit))
+                self.stack.callback(_touch, state / "manifests" / file_name_of(unit))  # before it is unlocked: scans of what was there end
         except OSError as error:
             self.notes.append(no_lock_note(state, error))
 
     def _clean_up_killed(self, destination: Destination) -> None:
         """Clean up after killed restores next to the destination, or inside it if it is a separate file system."""
         self.notes += KilledRestores(self.locks).clean_up([destination], self.stack)
+
+
+def _touch(path: Path) -> None:
+    """Give a file, if it is there, the current time."""
+    with suppress(OSError):
+        os.utime(path)

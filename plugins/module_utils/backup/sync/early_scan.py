@@ -9,8 +9,10 @@ private directory. The run takes what is there when it has its locks, lets that 
 itself. A result is used only if it says what a scan by the run would have said when the command was started:
 
 - the unit has the same path and rules;
-- the unit's last manifest is the one that was there before the scan. Otherwise another run has finished in between, and what it has
-  mirrored is newer than the scan: files that were made since then would be taken for removed ones.
+- its directory is the same one;
+- its last manifest has not changed since the scan began. Otherwise another run has mirrored something newer, and files that were made
+  since then would be taken for removed ones. A restore touches the manifest when it ends, for the same reason;
+- the scans began a few seconds ago.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ import fcntl
 import glob
 import os
 import pickle
-import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ VARIABLE = "REPOMAN_EARLY_SCAN"
 """Environment variable with the directory."""
 RESULTS, STOP = "results", "stop"
 """Files in it: the results, locked until the scanning process ends; and one that tells that process to scan no more units."""
+MAX_AGE = 10.0
+"""Seconds after which scans are not used: the start took longer than usual, such as with a question for a password."""
 _LENGTH = struct.Struct("<I")
 
 _logger = get_logger("early")
@@ -47,22 +50,26 @@ _logger = get_logger("early")
 
 @dataclass(frozen=True)
 class _Started:
-    """Begin of a scan.
+    """Begin of the scans.
 
     :param time: UNIX time.
+    :param clock: the same by the clock that is never set, in seconds.
     """
 
     time: float
+    clock: float
 
 
 @dataclass(frozen=True)
 class _Scanned:
     """The scan of a unit.
 
-    :param manifests: the unit's last manifests before the scan, one for each target: path and identity.
+    :param source: what identified the unit's directory before the scan.
+    :param manifests: the unit's last manifests before the scan, one for each target: path, and what identified the file.
     """
 
     result: ScanResult
+    source: tuple[int, ...]
     manifests: dict[str, tuple[int, ...]]
 
 
@@ -74,13 +81,14 @@ def scan(directory: str, registry_path: str | None = None) -> None:
     :raises RepomanError: the registry cannot be read.
     :raises OSError: something cannot be read or written.
     """
-    with open(os.path.join(directory, RESULTS), "wb", buffering=0) as file:
+    with open(os.path.join(directory, RESULTS), "wb") as file:
 
         def send(message: Any) -> None:
             data = pickle.dumps(message)
             file.write(_LENGTH.pack(len(data)) + data)
+            file.flush()
 
-        send(_Started(time.time()))
+        send(_Started(time.time(), time.monotonic()))
         context = load_context({"user": None, "registry_path": registry_path})
         if context.account.uid != os.geteuid():
             return
@@ -88,10 +96,10 @@ def scan(directory: str, registry_path: str | None = None) -> None:
             send(unit)
             if os.path.exists(os.path.join(directory, STOP)):
                 return
-            manifests = _manifests(context.logdir, unit.name)
+            source, manifests = _directory_identity(unit), _manifests(context.logdir, unit.name)
             path = os.path.join(directory, f"{number}.manifest")
             result = scan_unit(unit, {_digest(each) for each in manifests}, path)
-            send(_Scanned(result, manifests))
+            send(_Scanned(result, source, manifests))
 
 
 def _units(context: BackupContext) -> list[Unit]:
@@ -101,18 +109,27 @@ def _units(context: BackupContext) -> list[Unit]:
 
 
 def _manifests(logdir: Path, name: str) -> dict[str, tuple[int, ...]]:
-    """Return the last manifests of a unit, each with its identity."""
+    """Return the last manifests of a unit, each with what identifies the file."""
     paths = glob.glob(os.path.join(glob.escape(str(logdir)), "sync/*/manifests", glob.escape(file_name_of(name))))
     return {path: identity for path in paths if (identity := _identity(path))}
 
 
 def _identity(path: str) -> tuple[int, ...]:
-    """Return what tells one file at a path from another; empty if there is none."""
+    """Return values that identify the file at a path, as it is now; empty if there is none."""
     try:
         status = os.stat(path, follow_symlinks=False)
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _directory_identity(unit: Unit) -> tuple[int, ...]:
+    """Return values that identify the directory of a unit, also if its contents change; empty if there is none."""
+    try:
+        status = os.stat(unit.source)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino
 
 
 def _digest(path: str) -> str:
@@ -125,33 +142,36 @@ def _digest(path: str) -> str:
 
 
 class EarlyScans:
-    """The results of the scanning process. The directory may be empty: then there are none.
+    """The results of the scanning process.
 
-    :param directory: private directory with the results.
+    :param directory_fd: its directory, open; None if there are no results.
     :ivar started: when the scans began, as a UNIX time; None if there are none.
     """
 
-    def __init__(self, directory: str = "") -> None:
-        self.directory = directory
+    def __init__(self, directory_fd: int | None = None) -> None:
         self.started: float | None = None
         self.pending = ""
         """Name of the unit that the process is still scanning."""
+        self._directory_fd = directory_fd
         self._scanned: dict[str, _Scanned] = {}
 
     @classmethod
     def stopped(cls) -> EarlyScans:
         """Tell the scanning process of this command, if it has one, to begin no more units; return what it has."""
         directory = os.environ.get(VARIABLE, "")
-        scans = cls(directory if directory and _is_private(directory) else "")
-        if scans.directory:
-            try:
-                with open(os.path.join(directory, STOP), "xb"):
-                    pass
-                scans._read()
-            except (OSError, ValueError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
-                _logger.debug("the scans cannot be read: %s", error)
+        if not directory:
+            return cls()
+        try:
+            directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not _is_private(directory_fd):
                 return cls()
-        return scans
+            os.close(os.open(STOP, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory_fd))
+        except OSError as error:
+            _logger.debug("no early scans: %s", error)
+            return cls()
+        scans = cls(directory_fd)
+        age = scans._read()
+        return scans if age < MAX_AGE else cls()
 
     def get(self, unit: Unit, trusted_digest: str, manifest: str) -> ScanResult | None:
         """Return the result of a unit's scan, if it can be used. Wait for it if the unit is still being scanned.
@@ -160,14 +180,12 @@ class EarlyScans:
         :param manifest: path of the last manifest.
         """
         if unit.name == self.pending:
-            self.pending = ""
-            with suppress(OSError):
-                self._read(wait=True)
+            self._read(wait=True)
         scanned = self._scanned.get(unit.name)
         if scanned is None or scanned.result.unit != unit or scanned.result.error:
             return None
-        if scanned.manifests.get(manifest, ()) != _identity(manifest):
-            _logger.debug("%s: scanned again: its manifest has changed since", unit.name)
+        if scanned.source != _directory_identity(unit) or scanned.manifests.get(manifest, ()) != _identity(manifest):
+            _logger.debug("%s: scanned again: it, or its manifest, was replaced since", unit.name)
             return None
         result = scanned.result
         _logger.debug("%s: scanned before the run began", unit.name)
@@ -175,23 +193,29 @@ class EarlyScans:
             return replace(result, path="")
         return result if result.path else None
 
-    def _read(self, wait: bool = False) -> None:
-        """Read what the process has written.
+    def _read(self, wait: bool = False) -> float:
+        """Read what the process has written; return how many seconds ago it began.
 
         :param wait: until it ends.
         """
-        with open(os.path.join(self.directory, RESULTS), "rb") as file:
-            if wait:
-                fcntl.flock(file, fcntl.LOCK_SH)
-            for message in _messages(file.read()):
-                if isinstance(message, _Started):
-                    self.started = message.time
-                elif isinstance(message, Unit):
-                    self.pending = message.name
-                elif isinstance(message, _Scanned):
-                    self._scanned[message.result.unit.name] = message
+        age = MAX_AGE
+        try:
+            fd = os.open(RESULTS, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directory_fd)
+            with open(fd, "rb") as file:
+                if wait:
+                    fcntl.flock(file, fcntl.LOCK_SH)
+                for message in _messages(file.read()):
+                    if isinstance(message, _Started):
+                        self.started, age = message.time, time.monotonic() - message.clock
+                    elif isinstance(message, Unit):
+                        self.pending = message.name
+                    elif isinstance(message, _Scanned):
+                        self._scanned[message.result.unit.name] = message
+        except Exception as error:  # reading a pickle that is cut may raise anything; then the run scans
+            _logger.debug("early scans cannot be read: %s", error)
         if wait or self.pending in self._scanned:
             self.pending = ""
+        return age
 
 
 def _messages(data: bytes) -> Iterator[Any]:
@@ -206,10 +230,7 @@ def _messages(data: bytes) -> Iterator[Any]:
         position += length
 
 
-def _is_private(directory: str) -> bool:
+def _is_private(directory_fd: int) -> bool:
     """Return whether only this user can write to a directory."""
-    try:
-        status = os.lstat(directory)
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    status = os.fstat(directory_fd)
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077

@@ -64,7 +64,8 @@ class SyncJob:
             if not run.check:
                 plan.source.apply()
             early = EarlyScans.stopped()
-            if not plan.source.descriptions:  # otherwise they are of what was there before
+            # With a temporary state nothing tells whether another run was quicker; after a killed restore was finished, the scans are outdated.
+            if run.state == run.backup.state(run.target) and not plan.source.descriptions:
                 run.early = early
             settings = run.mirror_settings(scratch)
             planner = UnitPlanner(run, settings)

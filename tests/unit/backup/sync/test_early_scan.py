@@ -6,19 +6,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup import staging
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest import scan_units
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import ScanResult
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync import early_scan
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.context import SyncContext, TargetState
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.sync.options import SyncOptions
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.unit_rules import with_rules
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.units import list_units
 from backup_fixture import BackupHome, actions, tmpfs
 
 
@@ -89,20 +97,30 @@ def test_check_mode_predicts_from_them(empty_world: BackupHome, place: Callable[
     assert (actions(predicted), predicted["diff"]) == (actions(expected), expected["diff"])
 
 
-def test_another_run_was_quicker(empty_world: BackupHome, place: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another run has mirrored since the scan is not taken for removed."""
+@pytest.mark.parametrize("other", ["sync", "restore", "moved"])
+def test_something_was_quicker(empty_world: BackupHome, place: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """What another run has mirrored or restored since the scan, or what is in a new directory, is not taken for removed."""
     home = empty_world
     home.write("plain/file")
-    home.write("other/file")
+    home.write("plain/src/file")
     home.init()
+    home.write("plain/one")
+    if other == "restore":
+        shutil.rmtree(home.repos / "plain/src")
     directory = place()
     scan(home, directory)
     monkeypatch.delenv(early_scan.VARIABLE)
-    home.write("plain/new")
-    home.write("fresh/file")
-    assert actions(home.sync()) == {"fresh": "synced", "other": "unchanged", "plain": "synced"}
+    if other == "sync":
+        home.write("plain/two")
+        home.sync()
+    elif other == "restore":
+        home.restore("plain", paths=["src"])
+    else:
+        (home.repos / "plain").rename(home.root / "old")
+        shutil.copytree(home.root / "old", home.repos / "plain")
+        home.write("plain/two")
     monkeypatch.setenv(early_scan.VARIABLE, str(directory))
-    assert not home.sync()["changed"]
+    assert home.sync()["changed"] == (other != "sync")
     assert home.differences() == []
     assert home.kept() == []
 
@@ -219,8 +237,10 @@ def test_one_unit_is_still_being_scanned(empty_world: BackupHome, place: Callabl
     assert len(list(directory.glob("*.manifest"))) == 0  # each one was used, and c was not begun
 
 
-@pytest.mark.parametrize("harm", ["cut", "garbage", "missing", "open to others", "stopped before"])
-def test_results_that_cannot_be_used(empty_world: BackupHome, place: Callable[[], Path], harm: str) -> None:
+@pytest.mark.parametrize("harm", ["cut", "garbage", "missing", "open to others", "stopped before", "late"])
+def test_results_that_cannot_be_used(
+    empty_world: BackupHome, place: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
     """The run scans what is missing."""
     home = empty_world
     for name in ("a", "b"):
@@ -228,7 +248,9 @@ def test_results_that_cannot_be_used(empty_world: BackupHome, place: Callable[[]
     directory = place()
     scan(home, directory)
     results = directory / early_scan.RESULTS
-    if harm == "cut":
+    if harm == "late":
+        monkeypatch.setattr(early_scan, "MAX_AGE", 0.0)
+    elif harm == "cut":
         os.truncate(results, results.stat().st_size - 7)
     elif harm == "garbage":
         results.write_bytes(b"\x07\0\0\0garbage" * 3)
@@ -238,6 +260,32 @@ def test_results_that_cannot_be_used(empty_world: BackupHome, place: Callable[[]
         directory.chmod(0o770)
     else:
         (directory / early_scan.STOP).touch()
+    stopped = (directory / early_scan.STOP).exists()
+    scans = early_scan.EarlyScans.stopped()
+    used = [unit.name for unit in list_units(str(home.repos)) if scans.get(with_rules_of(home, unit), "", "/nonexistent")]
+    assert used == (["a"] if harm == "cut" else [])
+    if not stopped:
+        (directory / early_scan.STOP).unlink(missing_ok=True)
     assert set(actions(home.init()).values()) == {"synced"}
     assert home.differences() == []
     assert not home.sync()["changed"]
+
+
+def with_rules_of(home: BackupHome, unit: Unit) -> Unit:
+    """Return a unit with the rules that a run gives it."""
+    context = load_context({"user": None, "registry_path": str(home.registry)})
+    return with_rules([unit], context, context.roots.backup_root)[0]
+
+
+def test_the_run_counts_from_the_first_scan(empty_world: BackupHome, place: Callable[[], Path]) -> None:
+    """What the engine takes for scanned since the run began has been scanned since then."""
+    home = empty_world
+    home.write("plain/file")
+    scan(home, place())
+    scans = early_scan.EarlyScans.stopped()
+    assert scans.started is not None
+    context = load_context({"user": None, "registry_path": str(home.registry)})
+    options = SyncOptions.from_params(home.params())
+    state = TargetState(Target(str(home.backup), ""), is_new=True, is_remote=False)
+    run = SyncContext(context, options, True, datetime.now(timezone.utc), state, home.root, early=scans)
+    assert run.mirror_settings(str(home.root)).started_ns <= scans.started * 1e9
