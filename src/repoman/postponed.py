@@ -34,7 +34,7 @@ def install(names: Iterable[str]) -> None:
 
 
 def run_all(names: Iterable[str]) -> None:
-    """Run those of these modules that are postponed, and no longer postpone any of them.
+    """Run the postponed ones of these modules, and stop postponing all of them.
 
     :raises ImportError: one of them cannot be loaded.
     """
@@ -55,7 +55,7 @@ def _installed() -> Finder | None:
 class Finder:
     """Finds modules as Python does, and lets their loaders run them later.
 
-    :ivar names: of the modules; none of them may be one that Python has frozen, which would be loaded from its file.
+    :ivar names: of the modules; none may be frozen in Python: it would be loaded from its file.
     """
 
     def __init__(self) -> None:

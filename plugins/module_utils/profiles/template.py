@@ -158,7 +158,7 @@ def _is_simple(value: Any) -> bool:
 def _readable_dumper(is_simple: bool) -> type[yaml.SafeDumper]:
     """Return a dumper that writes a text of several lines as a block, line by line.
 
-    :param is_simple: what it writes is simple, so it may be libyaml's, if there is one, which takes a quarter of the time.
+    :param is_simple: if true, libyaml writes it (if installed), in a quarter of the time.
     """
     base: Any = (is_simple and getattr(yaml, "CSafeDumper", None)) or yaml.SafeDumper
 

@@ -101,7 +101,7 @@ def iter_scans(
 
     :param trusted_digests: digest of each unit's last manifest, by the unit's name.
     :param scratch: local directory for the manifests of units that differ.
-    :param early: returns the result of a scan that was made before, if there is one; called in the process that would scan the unit.
+    :param early: returns the result of an earlier scan of a unit, if any; called in the process that would scan it.
     :param then: called with each result in the process that scanned the unit; what it returns is yielded too, otherwise None.
     """
     jobs = [(unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]

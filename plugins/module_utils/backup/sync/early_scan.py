@@ -115,7 +115,7 @@ def _manifests(logdir: Path, name: str) -> dict[str, tuple[int, ...]]:
 
 
 def _identity(path: str) -> tuple[int, ...]:
-    """Return values that identify the file at a path, as it is now; empty if there is none."""
+    """Return values that identify the file now at a path; empty if the path does not exist."""
     try:
         status = os.stat(path, follow_symlinks=False)
     except OSError:
@@ -124,7 +124,7 @@ def _identity(path: str) -> tuple[int, ...]:
 
 
 def _directory_identity(unit: Unit) -> tuple[int, ...]:
-    """Return values that identify the directory of a unit, also if its contents change; empty if there is none."""
+    """Return values that identify a unit's directory even if its contents change; empty if it does not exist."""
     try:
         status = os.stat(unit.source)
     except OSError:
@@ -144,8 +144,8 @@ def _digest(path: str) -> str:
 class EarlyScans:
     """The results of the scanning process.
 
-    :param directory_fd: its directory, open; None if there are no results.
-    :ivar started: when the scans began, as a UNIX time; None if there are none.
+    :param directory_fd: open descriptor of its directory; None means no results.
+    :ivar started: UNIX time at which the scans began; None without results.
     """
 
     def __init__(self, directory_fd: int | None = None) -> None:
