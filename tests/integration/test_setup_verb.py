@@ -9,6 +9,8 @@ import shutil
 import subprocess
 
 import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, IncusError
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.setup import incus_project_steps
 from proxy import RecordingProxy
 from world import TIMEOUT, SetUp, World
 
@@ -38,6 +40,23 @@ name = "isurus"
 repo = "isurus-project"
 colour = "blue"
 """
+
+
+def test_two_at_once(world: World) -> None:
+    """Of two that plan to make the project, the second one finds it, and leaves it there if it is rolled back."""
+    client = Client(world.socket)
+    (first,), (second,) = (incus_project_steps("race", client) for _number in range(2))
+    first.apply()
+    second.apply()
+    assert first.undo is not None and second.undo is not None
+    second.undo()
+    assert "race" in world.projects()
+    first.undo()
+    assert "race" not in world.projects()
+    (refused,) = incus_project_steps("no/name", client)
+    with pytest.raises(IncusError):
+        refused.apply()
+    client.close()
 
 
 def test_four_ways(world: World, proxy: RecordingProxy) -> None:

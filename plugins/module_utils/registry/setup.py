@@ -140,12 +140,19 @@ def incus_project_steps(name: str, client: incus.Client) -> list[Step]:
     response = client.read_or_none(api_path("/1.0/projects/{}", name), shapes.PROJECT)
     target = f"incus project {name}"
     if response is None:
+        of_another_run = []
 
         def create() -> None:
-            client.post("/1.0/projects", {"name": name, "description": DESCRIPTION, "config": FEATURES})
+            try:
+                client.post("/1.0/projects", {"name": name, "description": DESCRIPTION, "config": FEATURES})
+            except incus.IncusError:  # another run may have made it meanwhile; Incus has several errors for that
+                if incus_project_steps(name, client):
+                    raise
+                of_another_run.append(name)
 
         def undo() -> None:
-            client.delete(api_path("/1.0/projects/{}", name))
+            if not of_another_run:
+                client.delete(api_path("/1.0/projects/{}", name))
 
         text = "".join(f'{key}: "{value}"\n' for key, value in FEATURES.items())
         return [Step(f"create the Incus project {name}", create, undo=undo, target=target, after=text)]
