@@ -30,7 +30,7 @@ from ansible.plugins.loader import become_loader, callback_loader, connection_lo
 from ansible.utils.path import cleanup_tmp_file
 
 from repoman import loading, temporary
-from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, CliError
+from repoman.errors import OPEN_SHARED_MEMORY, SHARED_MEMORY, STARTED_LINE, CliError, start_line
 
 ROLLBACK_TIMEOUT = 60.0
 WAIT_INTERVAL = 2.0
@@ -180,8 +180,9 @@ class InterruptHandler:
         os.close(self.alive_fd)
         try:
             if self.count:
+                start_line()
                 self._wait()
-                raise KeyboardInterrupt from error
+                raise KeyboardInterrupt(STARTED_LINE) from error
         finally:
             os.close(self.all_ended_fd)
 

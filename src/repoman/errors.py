@@ -33,8 +33,18 @@ class CliError(Exception):
         self.exit_code = exit_code
 
 
+STARTED_LINE = "has begun a new line"
+"""Argument of a ``KeyboardInterrupt`` after which the terminal is at the start of a line."""
+
+
 class EarlyExit(Exception):
     """Raised for ``--help`` and ``--version``, with the text to print instead of running a verb."""
+
+
+def start_line() -> None:
+    """On a terminal, begin a new line: an interrupt leaves ``^C`` behind the progress, or behind a question."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # noqa: T201
 
 
 def print_error(failure: CliError) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 from repoman import plain_shell, streams
 from repoman.current_directory import leave_if_deleted
 from repoman.document import print_document, print_text
-from repoman.errors import INTERRUPTED, NOT_FOUND, USAGE, CliError, EarlyExit, print_error
+from repoman.errors import INTERRUPTED, NOT_FOUND, STARTED_LINE, USAGE, CliError, EarlyExit, print_error, start_line
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -67,9 +66,9 @@ def _run(argv: Sequence[str]) -> int:
     except EarlyExit as early_exit:
         print_text("help", str(early_exit), prints_json)
         return 0
-    except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            print(file=sys.stderr)  # noqa: T201 - behind the ^C of the terminal, and the progress or the question before it
+    except KeyboardInterrupt as interrupt:
+        if STARTED_LINE not in interrupt.args:
+            start_line()
         failure = CliError("interrupted.", *hints, exit_code=INTERRUPTED)
     except CliError as error:
         failure = error
