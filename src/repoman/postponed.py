@@ -44,7 +44,7 @@ def run_all(names: Iterable[str]) -> None:
         finder.names -= names
     for name in names:
         module = sys.modules.get(name)
-        if type(module) is _Postponed:
+        if isinstance(module, _Postponed):
             _run(module)
 
 
