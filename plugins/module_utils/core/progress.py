@@ -75,7 +75,7 @@ def update(text: str, above: Sequence[str] = ()) -> None:
     shown = [escape_control_characters(row)[: width - 1] for row in (*rows, text)]
     with _lock:
         start, _rows_above = _clear_sequence(), len(rows)
-        _write(f"{start}{NO_WRAPPING}" + "\n".join(shown) + WRAPPING)
+        _write(NO_WRAPPING + start + "\n".join(shown) + WRAPPING)
 
 
 def clear() -> None:

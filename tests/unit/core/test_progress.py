@@ -51,7 +51,7 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.start_phase("creating")
         progress.update("x" * 500)
         progress.clear()
-        expected = CLEAR + unwrapped(b"creating") + CLEAR + unwrapped(b"x" * 79) + CLEAR
+        expected = unwrapped(CLEAR + b"creating") + unwrapped(CLEAR + b"x" * 79) + CLEAR
         text = b""
         while len(text) < len(expected):
             text += os.read(seen.fileno(), 4096)
@@ -70,8 +70,8 @@ def test_rows_above_the_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.update("4 of 9", ["one"])
         progress.clear()
         progress.clear()
-        expected = CLEAR + unwrapped(b"one\\x1b[2\r\ntwo\r\n2 of 9") + b"\r\x1b[2A\x1b[J" + unwrapped(b"3 of 9")
-        expected += CLEAR + unwrapped(b"one\r\n4 of 9") + b"\r\x1b[1A\x1b[J" + CLEAR
+        expected = unwrapped(CLEAR + b"one\\x1b[2\r\ntwo\r\n2 of 9") + unwrapped(b"\r\x1b[2A\x1b[J3 of 9")
+        expected += unwrapped(CLEAR + b"one\r\n4 of 9") + b"\r\x1b[1A\x1b[J" + CLEAR
         text = b""
         while len(text) < len(expected):
             text += os.read(seen.fileno(), 4096)
