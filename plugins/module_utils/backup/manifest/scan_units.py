@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.pool impor
 _logger = get_logger("scan")
 
 T = TypeVar("T")
+Job = tuple[Unit, tuple[str, ...], str]
 
 
 def scan_in_memory(unit: Unit) -> Manifest:
@@ -90,6 +91,11 @@ def format_exception(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
 
 
+def _jobs(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratch: str) -> list[Job]:
+    """Return the arguments of :func:`scan_unit` for each unit."""
+    return [(unit, (trusted_digests.get(unit.name, ""),), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
+
+
 def iter_scans(
     units: Iterable[Unit],
     trusted_digests: Mapping[str, str],
@@ -104,13 +110,13 @@ def iter_scans(
     :param early: returns the result of an earlier scan of a unit, if any; called in the process that would scan it.
     :param then: called with each result in the process that scanned the unit; what it returns is yielded too, otherwise None.
     """
-    jobs = [(unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units)]
+    jobs = _jobs(units, trusted_digests, scratch)
 
-    def work(job: tuple[Unit, str, str], _send: object) -> tuple[ScanResult, T | None]:
-        result = early(job[0]) or scan_unit(job[0], (job[1],), job[2])
+    def work(job: Job, _send: object) -> tuple[ScanResult, T | None]:
+        result = early(job[0]) or scan_unit(*job)
         return result, then(result) if then else None
 
-    def lost(job: tuple[Unit, str, str]) -> tuple[ScanResult, T | None]:
+    def lost(job: Job) -> tuple[ScanResult, T | None]:
         error = RepomanError(
             f"{job[0].source} cannot be read: the process that scanned it was killed.",
             "was there enough memory? journalctl -k -g 'Out of memory'",
@@ -131,8 +137,4 @@ def scan_units(units: Iterable[Unit], trusted_digests: Mapping[str, str], scratc
     :param processes: number of processes; by default one for each processor.
     :return: a result for each unit, in the given order.
     """
-    units_to_scan = list(units)
-    jobs = [
-        (unit, trusted_digests.get(unit.name, ""), os.path.join(scratch, f"{number}.manifest")) for number, unit in enumerate(units_to_scan)
-    ]
-    return map_forked(lambda job: scan_unit(job[0], (job[1],), job[2]), jobs, processes or os.cpu_count() or 1)
+    return map_forked(lambda job: scan_unit(*job), _jobs(units, trusted_digests, scratch), processes or os.cpu_count() or 1)
