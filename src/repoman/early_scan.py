@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the repoman contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scans what ``sync`` backs up, in a process of its own, while ansible starts."""
+"""Starts a process that scans what ``sync`` backs up while ansible starts."""
 
 from __future__ import annotations
 

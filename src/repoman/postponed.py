@@ -34,7 +34,7 @@ def install(names: Iterable[str]) -> None:
 
 
 def run_all(names: Iterable[str]) -> None:
-    """Run the postponed ones of these modules, and stop postponing all of them.
+    """Run those of these modules that were postponed, and postpone none of them any more.
 
     :raises ImportError: one of them cannot be loaded.
     """

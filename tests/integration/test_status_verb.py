@@ -154,7 +154,7 @@ def test_backup_target_that_does_not_exist(ready: World) -> None:
 
 
 def test_what_is_known_shows_before_the_rest(ready: World) -> None:
-    """While the first repository does not answer, a terminal shows the others; afterwards it shows the page that a pipe gets."""
+    """A terminal shows the other repositories while the first one does not answer, and then the same page as a pipe."""
     for name in "abc":
         ready.git_repository(name)
     enter(ready, *"abc")

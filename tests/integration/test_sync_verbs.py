@@ -157,7 +157,7 @@ def test_settings_come_back_to_a_new_host(world: World, backup: Path) -> None:
 
 
 def test_repositories_are_scanned_while_ansible_starts(world: World, backup: Path) -> None:
-    """The run has no scan of its own to make; nothing is left, also after a run that is killed; with other rules, nothing is scanned."""
+    """The run uses these scans; even a killed run leaves nothing for long; with other options, nothing is scanned early."""
     trace, temporary = world.home / "trace", world.home / ".ansible/tmp"
 
     def scanned_early(*options: str) -> int:

@@ -100,7 +100,7 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
 
 
 def _show_progress(keys: list[str], known: Mapping[str, dict[str, Any]]) -> None:
-    """Show how many repositories were read, the first one that is missing, and the state of those that were read, in the order of ``keys``."""
+    """Show how many repositories were read and which is waited for; above that, the states that are known, in the order of ``keys``."""
     waiting = [key for key in keys if key not in known]
     others = f" and {plural(len(waiting) - 1, 'other')}" if len(waiting) > 1 else ""
     text = f"reading repositories: {len(known)} of {len(keys)}" + (f", waiting for {waiting[0]}{others}" if waiting else "")
