@@ -17,11 +17,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.en
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest, ManifestWriter
 
 
-def diff_manifests(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
-    """Yield each directory in which two manifests differ, in order, with the pairs of entries that differ (None if one is missing)."""
-    return (differing_entries(*blocks) for blocks in differing_blocks(before, now))
-
-
 def differing_blocks(before: Manifest, now: Manifest) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
     """Yield each directory in which two manifests differ, in order, with its block from each of them (None if one is missing)."""
     olds, news = before.blocks(), now.blocks()

@@ -14,6 +14,10 @@ from typing import NamedTuple
 RECORD = struct.Struct("<IIIQqqQIHH")
 """Mode with type, uid, gid, size (device number for devices), mtime, ctime, inode, links, length of name and of link target."""
 
+_LENGTHS = struct.Struct("<HH")
+"""The last two fields of a record."""
+_LENGTHS_AT = RECORD.size - _LENGTHS.size
+
 TIME_RANGE = (-(1 << 63), (1 << 63) - 1)
 """Range of times that a record can hold, the years 1677 to 2262; times outside it are clamped."""
 
@@ -91,6 +95,19 @@ def unpack_block(directory: bytes, block: bytes) -> Iterator[Entry]:
         link = block[at : at + link_size]
         at += link_size
         yield new(Entry, (prefix + name if name else directory, mode, uid, gid, length, mtime, ctime, inode, nlink, link))
+
+
+def names_in_block(block: bytes) -> list[bytes]:
+    """Return the name of each entry of one block; the name of the unit's own directory is empty."""
+    names = []
+    at, end, size = 0, len(block), RECORD.size
+    lengths = _LENGTHS.unpack_from
+    while at < end:
+        name_size, link_size = lengths(block, at + _LENGTHS_AT)
+        at += size
+        names.append(block[at : at + name_size])
+        at += name_size + link_size
+    return names
 
 
 def pack_block(directory: bytes, records: Iterable[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import merge_blocks, patch_manifest
@@ -73,6 +74,16 @@ class _UnitPlanner:
         mounted: Iterable[bytes],
     ) -> UnitDiff:
         """Return the changes that a run would make."""
+        with source_manifest.held(), last_manifest.held() if last_manifest is not None else nullcontext():
+            return self._plan(last_manifest, source_manifest, unreadable, mounted)
+
+    def _plan(
+        self,
+        last_manifest: Manifest | None,
+        source_manifest: Manifest,
+        unreadable: Mapping[bytes, UnreadableError],
+        mounted: Iterable[bytes],
+    ) -> UnitDiff:
         unit, settings = self.unit, self.settings
         preserved: dict[bytes, Entry] = {}
         source_manifest, clashes = without_clashes(

@@ -79,7 +79,7 @@ class FileCopier(HistoryStore):
         The whole file is read and checked before anything is written. Unusual files take the general way, which also raises the errors.
         """
         parent, name = split_path(path)
-        directories = self._open_pairs.get(parent)
+        directories = self.kept_open.get(parent)
         if directories is None or self.xattrs or self.acls:
             return None
         try:

@@ -9,9 +9,9 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
@@ -60,6 +60,33 @@ def split_path(path: bytes) -> tuple[bytes, bytes]:
     return parent, name
 
 
+class _KeptOpen:
+    """A ``with`` that keeps a directory open, see :meth:`OpenTrees.keep_open`."""
+
+    __slots__ = ("fds", "path", "trees")
+
+    def __init__(self, trees: OpenTrees, path: bytes) -> None:
+        self.trees, self.path = trees, path
+        self.fds: list[int] = []
+
+    def __enter__(self) -> None:
+        trees, path = self.trees, self.path
+        try:
+            self.fds.append(trees.open(0, path))
+            self.fds.append(trees.open(1, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except BaseException:
+            self.__exit__()
+            raise
+        trees.kept_open[path] = (DirectoryFd(self.fds[0], closes=False), DirectoryFd(self.fds[1], closes=False))
+
+    def __exit__(self, *error: object) -> None:
+        self.trees.kept_open.pop(self.path, None)
+        for fd in self.fds:
+            os.close(fd)
+
+
 T = TypeVar("T")
 _ENTRY_ALONE = (errno.EFBIG, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 """Errors of a target that affect one entry: others can still be written."""
@@ -106,7 +133,7 @@ class OpenTrees:
         self.widened_modes: dict[bytes, int] = {}
         self._history_names: set[bytes] = set()
         self._history_directories: set[bytes] = set()
-        self._open_pairs: dict[bytes, tuple[DirectoryFd, DirectoryFd]] = {}
+        self.kept_open: dict[bytes, tuple[DirectoryFd, DirectoryFd]] = {}
         self._lock = threading.Lock()
         self._trees = False
         self._count = 0
@@ -125,32 +152,21 @@ class OpenTrees:
             if name.startswith(self._prefix):
                 remove_tree(name, self.work_fd)
 
-    @contextmanager
-    def keep_open(self, path: bytes) -> Iterator[None]:
+    def keep_open(self, path: bytes) -> _KeptOpen:
         """Keep a directory of both trees open while many of its files are copied; do nothing if it is missing in one of them."""
-        fds: list[int] = []
-        try:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                fds.append(self._open(0, path))
-                fds.append(self._open(1, path))
-                self._open_pairs[path] = (DirectoryFd(fds[0], closes=False), DirectoryFd(fds[1], closes=False))
-            yield
-        finally:
-            self._open_pairs.pop(path, None)
-            for fd in fds:
-                os.close(fd)
+        return _KeptOpen(self, path)
 
-    def _open(self, side: int, path: bytes) -> int:
+    def open(self, side: int, path: bytes) -> int:
         """Open a directory of the source (0) or of the mirror (1), from the one above it if that is held."""
         above, name = split_path(path)
-        if path and (pair := self._open_pairs.get(above)):
+        if path and (pair := self.kept_open.get(above)):
             return os.open(name, _DIRECTORY, dir_fd=pair[side].descriptor)
         return open_directory((self.source_fd, self.mirror_fd)[side], path)
 
     def _directory_fd(self, side: int, path: bytes) -> DirectoryFd:
-        if pair := self._open_pairs.get(path):
+        if pair := self.kept_open.get(path):
             return pair[side]
-        return DirectoryFd(self._open(side, path), closes=True)
+        return DirectoryFd(self.open(side, path), closes=True)
 
     def source_directory(self, path: bytes) -> DirectoryFd:
         """Hold a directory of the source open, as :func:`open_directory` opens it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import differing_entries
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unreadable import UnreadableError
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import UnwritableError
@@ -24,11 +25,12 @@ class PlainFiles(UnitTask):
 
     def _plain_differences(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
         """Yield directories that differ, with the pairs of entries that belong to no repository."""
-        for directory, pairs in self.changes.differences():
+        for directory, old, new in self.changes.differing():
             store = self._store(directory)
             if store is None:
-                yield directory, pairs
+                yield differing_entries(directory, old, new)
             elif self.stores[store] == "hg" or not (directory + b"/").startswith(store + b"/objects/" if store else b"objects/"):
+                _directory, pairs = differing_entries(directory, old, new)
                 yield directory, [pair for pair in pairs if self._is_plain(store, pair[1] or pair[0])]
 
     def _is_plain(self, store: bytes, entry: Entry | None) -> bool:

@@ -14,6 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.un
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import fixtures
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.git_mirror import GitMirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.path_class import loose_object_length
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.hg_mirror import HgMirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import nearest_ancestor
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError, DamagedError
@@ -91,7 +92,7 @@ class RepositoryMirrors(UnitTask):
             return
         differing = set(self.stores) if self.changes.fully_compared else set()
         if not differing:
-            stores = (self._store(directory) for directory, _pairs in self.changes.differences())
+            stores = (self._store(directory) for directory, _old, _new in self.changes.differing())
             differing = {store for store in stores if store is not None}
         for store in lookup.data_among(self.stores, differing - self.changes.protected, self.changes.source_manifest):
             del self.stores[store]
@@ -158,8 +159,11 @@ class RepositoryMirrors(UnitTask):
             for directory, block in manifest.blocks():
                 store = self._store(directory)
                 if store in changed:
+                    loose = loose_object_length(directory, store) if self.stores[store] == "git" else -1
                     entries[store].update(
-                        (entry.path, entry) for entry in unpack_block(directory, block) if self._is_repository_data(store, entry)
+                        (entry.path, entry)
+                        for entry in unpack_block(directory, block)
+                        if len(entry.path) == loose or self._is_repository_data(store, entry)
                     )
         nested = frozenset(self.stores)
         repositories: list[GitMirror | HgMirror] = []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import unpack_block
@@ -14,8 +15,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixt
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transaction_backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories, kind_in, nearest_ancestor
 
-_TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
+TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
 """Quick test: only paths that match this can be locks or unfinished files."""
+_TRANSIENT_NAME_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|tmp_|\.tmp-|incoming-|journal|00changelog\.i\.a$|~$", re.MULTILINE)
+"""Quick test of a directory's path and of the names in it, a line each: it finds more than the test of each path."""
 
 
 class TransientFilter:
@@ -42,9 +45,14 @@ class TransientFilter:
                 stores |= {store for entry in unpack_block(directory, block) if entry.name == b"journal"}
         return stores
 
+    @staticmethod
+    def may_apply(directory: bytes, names: Iterable[bytes]) -> bool:
+        """Return whether anything in a directory may be transient; if false, nothing is."""
+        return _TRANSIENT_NAME_HINT.search(b"\n".join((directory, *names))) is not None
+
     def __call__(self, path: bytes) -> bool:
         """Return whether a path is never mirrored."""
-        if not _TRANSIENT_HINT.search(path):
+        if not TRANSIENT_HINT.search(path):
             return False
         store = nearest_ancestor(self.stores, path.rpartition(b"/")[0])
         if store is None:

@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import (
-    diff_manifests,
-    differing_blocks,
-    differing_entries,
-)
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.compare import differing_blocks, differing_entries
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry, names_in_block
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.manifest import Manifest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixtures import FixtureLookup
@@ -68,9 +64,11 @@ class UnitDiff:
 
     def differences(self) -> Iterator[tuple[bytes, list[tuple[Entry | None, Entry | None]]]]:
         """Yield each directory in which source and mirror differ, in order, with the pairs of entries that differ: the mirror's, the source's."""
-        if self._differing is None:
-            return diff_manifests(self.mirror_manifest, self.source_manifest)
-        return (differing_entries(*blocks) for blocks in self._differing)
+        return (differing_entries(*blocks) for blocks in self.differing())
+
+    def differing(self) -> Iterable[tuple[bytes, bytes | None, bytes | None]]:
+        """Return each directory in which source and mirror differ, in order, with its blocks: the mirror's, the source's (None if missing)."""
+        return differing_blocks(self.mirror_manifest, self.source_manifest) if self._differing is None else self._differing
 
     def _note_differing(self) -> None:
         """Keep the blocks that differ, if they are few: the manifests need not be compared again."""
@@ -86,25 +84,33 @@ class UnitDiff:
     def count(self) -> None:
         """Count the changes by type."""
         self._note_differing()
-        for change, _path in self.items():
-            if change == "created":
-                self.created += 1
-            elif change == "changed":
-                self.changed += 1
-            else:
-                self.removed += 1
+        for directory, old, new in self.differing():
+            if old is None and new is not None and not self._is_transient.may_apply(directory, names := names_in_block(new)):
+                self.created += len(names)
+                continue
+            for change, _path in self._changes(directory, old, new):
+                if change == "created":
+                    self.created += 1
+                elif change == "changed":
+                    self.changed += 1
+                else:
+                    self.removed += 1
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield ``created``, ``changed`` or ``removed``, and the path, which is empty for the unit's own directory.
 
         Paths that are never mirrored are left out.
         """
-        for _directory, pairs in self.differences():
-            for old, new in pairs:
-                change = change_type(old, new, attributes=self.attributes)
-                path = (new or old).path  # type: ignore[union-attr]
-                if change and not self._is_transient(path):
-                    yield change, path
+        for blocks in self.differing():
+            yield from self._changes(*blocks)
+
+    def _changes(self, directory: bytes, old_block: bytes | None, new_block: bytes | None) -> Iterator[tuple[str, bytes]]:
+        """Yield the changes in one directory, see :meth:`items`."""
+        for old, new in differing_entries(directory, old_block, new_block)[1]:
+            change = change_type(old, new, attributes=self.attributes)
+            path = (new or old).path  # type: ignore[union-attr]
+            if change and not self._is_transient(path):
+                yield change, path
 
 
 def change_type(old: Entry | None, new: Entry | None, *, attributes: bool = False) -> str:

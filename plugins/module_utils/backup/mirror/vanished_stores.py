@@ -115,6 +115,8 @@ def _damaged_shares(
 ) -> Iterator[Vanished]:
     """Yield the shares in which a file was emptied or overwritten. They have no store, so hg does not verify them."""
     common = sorted(store for store, kind in current.items() if kind == "share" == mirrored.get(store))
+    if not common:
+        return
     files = {_join(store, name) for store in common for name in share_files.NAMES}
     new, old = _entries(source, files), _entries(mirror, files)
     changed = {path for path, entry in old.items() if entry.type == "f" and entry.size and new.get(path) != entry}
@@ -170,7 +172,7 @@ def _with_loose_references(manifest: Manifest, stores: set[bytes]) -> set[bytes]
     """Return which git directories have a file below ``refs``."""
     with_references: set[bytes] = set()
     for directory, block in manifest.blocks():
-        if b"refs" in directory.split(b"/"):
+        if b"refs" in directory and b"refs" in directory.split(b"/"):
             store = nearest_ancestor(stores, directory)
             inner = directory[len(store) + 1 if store else 0 :] if store is not None else b""
             if store is not None and store not in with_references and inner.split(b"/")[0] == b"refs":

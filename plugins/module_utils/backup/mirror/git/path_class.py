@@ -44,3 +44,12 @@ def classify_path(path: bytes) -> str:
 @lru_cache(maxsize=1024)
 def _is_git_dir_entry(name: bytes) -> bool:
     return GIT_DIR_ENTRIES.fullmatch(name) is not None
+
+
+def loose_object_length(directory: bytes, store: bytes) -> int:
+    """Return the length of the paths of loose objects in a directory; paths of this length in it need no other test. -1 if it holds none.
+
+    :param store: path of the git directory that contains it.
+    """
+    inner = directory[len(store) + 1 :] if store else directory
+    return len(directory) + 39 if len(inner) == len(b"objects/00") and inner.startswith(b"objects/") else -1
