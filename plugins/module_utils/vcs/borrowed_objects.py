@@ -18,7 +18,6 @@ import errno
 import os
 import re
 import resource
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -131,7 +130,7 @@ def alternates_variable(paths: Iterable[bytes]) -> str:
 def _link_parts(directory: HeldDirectory, path: bytes) -> None:
     os.makedirs(path, exist_ok=True)
     for part, fd in directory.parts.items():
-        os.symlink(b"/proc/self/fd/%d" % fd, os.path.join(path, part))
+        os.symlink(b"/proc/self/fd/%d" % fd, b"%b/%b" % (path, part))
     for part in (b"info", b"pack"):
         os.makedirs(os.path.join(path, part), exist_ok=True)
 
@@ -312,23 +311,29 @@ def _hold(stack: ExitStack, fd: int, directory_path: bytes, budget: int, whose: 
     with os.scandir(fd) as listing:
         parts = [name for name in map(os.fsencode, (entry.name for entry in listing)) if _PART.fullmatch(name)]
     directory = HeldDirectory(directory_path, whose, {}, {})
+    held: list[int] = []
+    stack.callback(_close_all, held)
     for part in parts:
-        path = os.path.join(directory_path, part)
-        mode = os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode
-        if not stat.S_ISDIR(mode):
-            raise BorrowedError(f"{escape_path(path)}, {whose}, is not a directory")
+        path = b"%b/%b" % (directory_path, part)
         try:
             part_fd = os.open(part, _OPEN, dir_fd=fd)
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
                 raise BorrowedError(f"{escape_path(directory_path)}, {whose}, holds too many files") from error
+            if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+                raise BorrowedError(f"{escape_path(path)}, {whose}, is not a directory") from error
             raise
-        stack.callback(os.close, part_fd)
+        held.append(part_fd)
         changed_ns = os.fstat(part_fd).st_ctime_ns
         budget = _check_entries(part_fd, path, budget, whose)
         if part != b"info":  # git would read the list of alternates in it; it can do without the rest
             directory.parts[part], directory.changed_ns[part] = part_fd, changed_ns
     return directory, budget
+
+
+def _close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _check_entries(fd: int, path: bytes, budget: int, whose: str) -> int:

@@ -36,16 +36,20 @@ class VcsError(RepomanError):
     """A repository cannot be read; the message is the reason, without a full stop."""
 
 
+class TemporaryFilesError(VcsError):
+    """The copies of a repository's files cannot be written, or are too large together."""
+
+
 @contextmanager
 def temporary_files() -> Iterator[None]:
     """Let every ``OSError`` inside a ``with`` that only writes temporary files be an error that names their directory.
 
-    :raises VcsError: there was one.
+    :raises TemporaryFilesError: there was one.
     """
     try:
         yield
     except OSError as error:
-        raise VcsError(f"cannot use temporary files in {tempfile.gettempdir()}: {error.strerror or error}") from error
+        raise TemporaryFilesError(f"cannot use temporary files in {tempfile.gettempdir()}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -114,7 +118,7 @@ class ConfinedTree:
     def copy(self, path: str, target: Path, max_bytes: int = FILE_BYTES) -> bool:
         """Copy a file with its times; return whether it exists. Raises as :meth:`open`.
 
-        :raises VcsError: the total size of all copies is too large.
+        :raises TemporaryFilesError: the total size of all copies is too large.
         """
         with self.open(path, max_bytes) as file:
             if file is None:
@@ -122,7 +126,7 @@ class ConfinedTree:
             remaining = os.fstat(file.fileno()).st_size
             self.remaining_bytes -= remaining
             if self.remaining_bytes < 0:
-                raise VcsError(f"its state is larger than {COPY_BYTES >> 20} MiB")
+                raise TemporaryFilesError(f"its state is larger than {COPY_BYTES >> 20} MiB")
             with temporary_files():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as copied:

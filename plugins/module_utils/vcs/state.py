@@ -150,8 +150,8 @@ def _read_git_state(
         state.branch = "" if state.detached else scratch.head.removeprefix(BRANCHES)
         state.upstream = scratch.upstream.removeprefix(REMOTES).removeprefix(BRANCHES)
         if scratch.has_commits:
-            seconds, state.commit = scratch.git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--").decode().split()
-            state.last_commit = _time(int(seconds))
+            seconds, state.commit = scratch.last_commit()
+            state.last_commit = _time(seconds)
         if state.bare:
             return
         output = scratch.git(

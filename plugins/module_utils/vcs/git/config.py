@@ -16,6 +16,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environmen
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
 
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9]*\Z")
+SIMPLE_BYTES = 64 << 10
+SIMPLE_CONFIG = re.compile(
+    rb'(?:\[[A-Za-z0-9-]+(?: "[A-Za-z0-9/._@+-]+")?\]\n(?:[ \t]+[A-Za-z][A-Za-z0-9-]* = [A-Za-z0-9/._@+:*,~-]+\n)*)+'
+)
+"""A configuration that can be read without git; see :func:`parse_simple_config`."""
 KEPT_SETTINGS = frozenset(
     {
         "core.autocrlf",
@@ -87,11 +92,32 @@ def parse_config(text: bytes, runner: CommandRunner) -> dict[str, list[str]]:
     """
     if not text.strip():
         return {}
+    if (simple := parse_simple_config(text)) is not None:
+        return simple
     environment = account_environment(runner.account) | {"GIT_DIR": os.devnull}
     done = runner.run(["git", "config", "--file", "-", "--no-includes", "--list", "-z"], environment, "/", text)
     if done.code:
         raise VcsError(f"its configuration is malformed: {done.error_summary()}")
     return _parse_listing(done.out)
+
+
+def parse_simple_config(text: bytes) -> dict[str, list[str]] | None:
+    """Return the text of a git configuration as data if it is as simple as those that git itself writes; ``None`` if only git can tell.
+
+    No value has a space, a quote, a comment or an escape, which are what makes git's syntax difficult. Source: ``git help config``, Syntax.
+    """
+    if len(text) > SIMPLE_BYTES or not SIMPLE_CONFIG.fullmatch(text):
+        return None
+    settings: dict[str, list[str]] = {}
+    section = ""
+    for line in text.decode("ascii").splitlines():
+        words = line.split()
+        if line.startswith("["):
+            name, _space, subsection = line[1:-1].partition(" ")
+            section = name.lower() + (f".{subsection[1:-1]}" if subsection else "")
+        elif words:
+            settings.setdefault(f"{section}.{words[0].lower()}", []).append(words[2])
+    return settings
 
 
 def minimal_config(configured: Mapping[str, list[str]], bare: bool, settings: Mapping[str, str] | None = None) -> str:

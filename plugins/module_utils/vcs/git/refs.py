@@ -34,12 +34,12 @@ def copy_refs(scratch: ScratchGitDir, tree: ConfinedTree, configured: Mapping[st
         commit = _resolve_ref(scratch.head, scratch.location, tree, packed)
         scratch.write("HEAD", f"ref: {scratch.head}\n")
         _write_ref(scratch, scratch.head, commit)
-        scratch.has_commits = bool(commit)
+        scratch.commit, scratch.has_commits = commit, bool(commit)
         scratch.upstream = _upstream(scratch.head, configured)
         if scratch.upstream:
             _write_ref(scratch, scratch.upstream, _resolve_ref(scratch.upstream, scratch.location, tree, packed))
     elif OBJECT_ID.match(head):
-        scratch.head, scratch.has_commits = head, True
+        scratch.head, scratch.commit, scratch.has_commits = head, head, True
         scratch.write("HEAD", f"{head}\n")
     else:
         raise VcsError("its HEAD names neither a branch nor a commit")

@@ -15,14 +15,21 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import COPY_BYTES, ConfinedTree, VcsError, temporary_files
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import (
+    COPY_BYTES,
+    ConfinedTree,
+    TemporaryFilesError,
+    VcsError,
+    temporary_files,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import config_section, minimal_config, read_config
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
@@ -32,6 +39,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch im
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
 """Matches the name of the shared part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
 MAX_SHARED_INDEX_MATCHES = 1 << 20
+DISK = "/tmp"  # noqa: S108 - the default, which is only compared
+"""The directory for temporary files if the user has chosen no other one. On a disk, each new file or link may cost a third of a millisecond."""
+MEMORY = "/dev/shm"  # noqa: S108 - a directory with a random name is made in it
+"""The directory for temporary files in memory that Linux has for all users."""
+MEMORY_BYTES = 4 << 20
+"""Maximum total size of the copies of one repository in memory: several are read at the same time, and a container can make them large."""
+_Make = Callable[[str | None], AbstractContextManager[ScratchGitDir]]
 
 
 @contextmanager
@@ -47,11 +61,47 @@ def open_git(
     :raises VcsError: a file cannot be copied, or leads outside.
     """
     with ExitStack() as stack:
-        with temporary_files():
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-vcs-"))
         objects = stack.enter_context(hold_objects(location, tree))
-        scratch = ScratchGitDir(location, Path(directory), runner, objects)
         configured = read_config(location, tree, runner)
+        make = partial(_make_scratch, location, tree, runner, objects, configured, settings)
+        yield stack.enter_context(make(None)) if (scratch := _in_memory(stack, tree, make)) is None else scratch
+
+
+def _in_memory(stack: ExitStack, tree: ConfinedTree, make: _Make) -> ScratchGitDir | None:
+    """Make a scratch git directory in memory; return ``None`` if it is too large for that, or cannot be made there."""
+    if tempfile.gettempdir() != DISK:  # it was chosen, or is in memory
+        return None
+    allowed = tree.remaining_bytes
+    memory_bytes = min(allowed, MEMORY_BYTES)
+    tree.remaining_bytes = memory_bytes
+    try:
+        scratch = stack.enter_context(make(MEMORY))
+    except TemporaryFilesError:
+        tree.remaining_bytes = allowed
+        return None
+    tree.remaining_bytes += allowed - memory_bytes
+    return scratch
+
+
+@contextmanager
+def _make_scratch(
+    location: GitLocation,
+    tree: ConfinedTree,
+    runner: CommandRunner,
+    objects: borrowed_objects.HeldObjects,
+    configured: Mapping[str, list[str]],
+    settings: Mapping[str, str] | None,
+    parent: str | None,
+) -> Iterator[ScratchGitDir]:
+    """Yield a scratch git directory in ``parent``, by default that for temporary files; see :func:`open_git`.
+
+    :raises TemporaryFilesError: it cannot be made there, or is larger than ``tree`` allows.
+    """
+    with ExitStack() as stack:
+        with temporary_files():
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-vcs-", dir=parent))
+        scratch = ScratchGitDir(location, Path(directory), runner, objects)
+        scratch.has_extensions = any(key.startswith("extensions.") for key in configured)
         scratch.environment = account_environment(runner.account) | {
             "GIT_DIR": directory,
             **({"GIT_WORK_TREE": location.work_tree} if location.work_tree else {}),

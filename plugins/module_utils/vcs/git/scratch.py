@@ -12,6 +12,7 @@ from pathlib import Path
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.borrowed_objects import HeldObjects
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import VcsError, temporary_files
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.commit import read_commit_time
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
 
 
@@ -23,6 +24,8 @@ class ScratchGitDir:
     :param head: the full name of the branch, or the object ID if HEAD is detached.
     :param upstream: the full name of the ref that the branch follows; empty if it follows none.
     :param has_commits: whether the branch, or a detached HEAD, has a commit.
+    :param commit: ID of that commit, or of a tag of it; empty if only git can read the refs.
+    :param has_extensions: whether the repository's format has extensions, so that its objects may be in another one.
     """
 
     location: GitLocation
@@ -32,6 +35,8 @@ class ScratchGitDir:
     head: str = ""
     upstream: str = ""
     has_commits: bool = False
+    commit: str = ""
+    has_extensions: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     def write(self, name: str, text: str) -> None:
@@ -43,6 +48,18 @@ class ScratchGitDir:
         with temporary_files():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    def last_commit(self) -> tuple[int, str]:
+        """Return the time of the checked out commit in seconds, and its ID.
+
+        :raises VcsError: it cannot be read.
+        """
+        if self.commit and not self.has_extensions and self.location.work_tree and self.objects.own is not None:
+            time = read_commit_time(self.objects.own, self.commit)
+            if time is not None:
+                return time, self.commit
+        seconds, commit = self.git("rev-list", "--max-count=1", "--timestamp", "HEAD", "--").decode().split()
+        return int(seconds), commit
 
     def git(self, *arguments: str) -> bytes:
         """Run a git command that only reads; return its output.
