@@ -11,8 +11,8 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,12 @@ class CommandRunner:
 
     :param account: used if this process is root; otherwise commands run as the user of this process.
     :param timeout: seconds that a command may take.
+    :param waiting: entered while a command is waited for.
     """
 
     account: Identity
     timeout: float = SECONDS
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def run(
         self, argv: list[str], environment: Mapping[str, str], cwd: str, stdin: bytes = b"", pass_fds: tuple[int, ...] = ()
@@ -92,7 +94,8 @@ class CommandRunner:
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
         try:
-            return self._communicate(process, os.path.basename(argv[0]), stdin)
+            with self.waiting():
+                return self._communicate(process, os.path.basename(argv[0]), stdin)
         except CommandError as error:
             problem = error.message
             raise

@@ -10,11 +10,12 @@ answer: many of those take as long as one.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,11 @@ WAITING_FACTOR = 2
 MOST = 256
 INTERVAL = 0.5
 """Seconds between reports of the progress. A command that did nothing in that time is waiting."""
+EARLY = 0.15
+"""Seconds after which the progress is reported for the first time, if the work will take longer than ``INTERVAL``."""
+TURNS = 2
+PATIENCE = 0.02
+"""Seconds after which a thread works without a turn: those that have one may wait for a disk or a server."""
 PROC = Path("/proc")
 
 Item = TypeVar("Item")
@@ -34,7 +40,44 @@ Work = tuple[frozenset[int], int]
 """The commands of a thread, and how many nanoseconds they have run."""
 
 
-def read_all(items: Iterable[Item], read: Callable[[Item], Read], on_progress: Callable[[int], None]) -> list[Read]:
+class Turns:
+    """Let few threads work at the same time; they may wait for commands at the same time.
+
+    Python runs one thread at a time anyway. Each system call is a chance for another one, and with many that could run, the changes between
+    them cost more than the work. A turn is not waited for long, so a thread that hangs does not stop the others.
+    """
+
+    def __init__(self) -> None:
+        self._free = threading.Semaphore(TURNS)
+        self._own = threading.local()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Work inside a ``with``, as soon as it is this thread's turn."""
+        self._take()
+        try:
+            yield
+        finally:
+            self._give()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for a command inside a ``with``, and let others work."""
+        self._give()
+        try:
+            yield
+        finally:
+            self._take()
+
+    def _take(self) -> None:
+        self._own.has_turn = self._free.acquire(timeout=PATIENCE)
+
+    def _give(self) -> None:
+        if getattr(self._own, "has_turn", False):
+            self._free.release()
+
+
+def read_all(items: Collection[Item], read: Callable[[Item], Read], on_progress: Callable[[int], None]) -> list[Read]:
     """Return the results of ``read`` for all items, in their order.
 
     :param read: works in a thread, with commands that it starts and waits for.
@@ -45,6 +88,7 @@ def read_all(items: Iterable[Item], read: Callable[[Item], Read], on_progress: C
     running: set[Future[Read]] = set()
     before: dict[int, Work] = {}
     checked = time.monotonic()
+    early = checked + EARLY
     with ThreadPoolExecutor(MOST, initializer=lambda: threads.add(threading.get_native_id())) as pool:
         while True:
             started = [pool.submit(read, item) for item in islice(queue, limit - len(running))]
@@ -52,14 +96,19 @@ def read_all(items: Iterable[Item], read: Callable[[Item], Read], on_progress: C
             running |= set(started)
             if not running:
                 return [future.result() for future in futures]
-            _done, running = wait(running, INTERVAL, FIRST_COMPLETED)
+            _done, running = wait(running, INTERVAL if early == math.inf else EARLY, FIRST_COMPLETED)
+            done = len(futures) - len(running)
             if time.monotonic() - checked < INTERVAL:
+                if early <= time.monotonic() and done:
+                    early = math.inf
+                    if done * INTERVAL < len(items) * EARLY:
+                        on_progress(done)
                 continue
-            on_progress(len(futures) - len(running))
+            on_progress(done)
             now = {thread: _work(thread) for thread in threads.copy()}
             waiting = sum(bool(work[0]) and work == before.get(thread) for thread, work in now.items())
             limit = max(limit, min(MOST, WORKING + WAITING_FACTOR * waiting))
-            before, checked = now, time.monotonic()
+            before, checked, early = now, time.monotonic(), math.inf
 
 
 def _work(thread: int) -> Work:

@@ -26,7 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config imp
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, locate_git_dir
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository import open_git
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.hg import open_hg
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.parallel import read_all
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.parallel import Turns, read_all
 
 READ_TIMEOUT_FACTOR = 4
 """Factor from the timeout of a command to that of reading all of a repository."""
@@ -84,12 +84,14 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
     """
     if not paths:
         return {}
-    runner = CommandRunner(account, seconds)
-    settings = read_user_settings(runner)
+    turns = Turns()
+    runner = CommandRunner(account, seconds, turns.waiting)
+    settings = read_user_settings(CommandRunner(account, seconds))
     known: dict[str, dict[str, Any]] = {}
 
     def read(key: str) -> dict[str, Any]:
-        known[key] = asdict(read_state(paths[key], ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings))
+        with turns.working():
+            known[key] = asdict(read_state(paths[key], ConfinedTree(root, READ_TIMEOUT_FACTOR * seconds), runner, settings))
         return known[key]
 
     try:

@@ -10,6 +10,7 @@ import os
 import pty
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +83,76 @@ def test_commands_that_work_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / "end").touch()
         results.result(LIMIT)
     assert is_reported and running == 2 and done[:3] == [0, 0, 0] and started.value == 5
+
+
+def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits for a command lets another one work."""
+    monkeypatch.setattr(parallel, "TURNS", 1)
+    monkeypatch.setattr(parallel, "PATIENCE", LIMIT)
+    turns, order, is_waiting, end = parallel.Turns(), list[str](), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with turns.working():
+            order.append("works")
+            with turns.waiting():
+                is_waiting.set()
+                assert end.wait(LIMIT)
+            order.append("works again")
+
+    def second() -> None:
+        assert is_waiting.wait(LIMIT)
+        with turns.working():
+            end.set()
+            order.append("works meanwhile")
+
+    with ThreadPoolExecutor() as pool:
+        for future in [pool.submit(first), pool.submit(second)]:
+            future.result()
+    assert order == ["works", "works meanwhile", "works again"]
+
+
+def test_a_thread_that_hangs_does_not_keep_its_turn_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They work without one, and what they give back is not more than what they took."""
+    monkeypatch.setattr(parallel, "TURNS", 1)
+    turns, hangs, end = parallel.Turns(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with turns.working():
+            hangs.set()
+            assert end.wait(LIMIT)
+
+    def work() -> None:
+        with turns.working(), turns.waiting():
+            pass
+
+    with ThreadPoolExecutor() as pool:
+        hanging = pool.submit(hang)
+        assert hangs.wait(LIMIT)
+        for future in [pool.submit(work) for _number in range(3)]:
+            future.result(LIMIT)
+        assert not turns._free.acquire(blocking=False)
+        end.set()
+        hanging.result()
+    assert turns._free.acquire(blocking=False) and not turns._free.acquire(blocking=False)
+
+
+@pytest.mark.parametrize(("count", "is_early"), [(100, True), (2, False)])
+def test_early_progress(monkeypatch: pytest.MonkeyPatch, count: int, is_early: bool) -> None:
+    """What is known is shown early if there is much more; what is done soon needs no progress."""
+    monkeypatch.setattr(parallel, "INTERVAL", 2)
+    monkeypatch.setattr(parallel, "EARLY", 0.1)
+    began, is_shown, seen = time.monotonic(), threading.Event(), list[tuple[int, bool]]()
+
+    def read(number: int) -> None:
+        if number:
+            is_shown.wait(LIMIT)
+
+    def on_progress(done: int) -> None:
+        seen.append((done, time.monotonic() - began < parallel.INTERVAL))
+        is_shown.set()
+
+    parallel.read_all(range(count), read, on_progress)
+    assert seen[0] == (1, is_early)
 
 
 def test_an_error_is_that_of_the_caller() -> None:

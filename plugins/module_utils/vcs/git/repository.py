@@ -64,10 +64,10 @@ def open_git(
         objects = stack.enter_context(hold_objects(location, tree))
         configured = read_config(location, tree, runner)
         make = partial(_make_scratch, location, tree, runner, objects, configured, settings)
-        yield stack.enter_context(make(None)) if (scratch := _in_memory(stack, tree, make)) is None else scratch
+        yield _make_in_memory(stack, tree, make) or stack.enter_context(make(None))
 
 
-def _in_memory(stack: ExitStack, tree: ConfinedTree, make: _Make) -> ScratchGitDir | None:
+def _make_in_memory(stack: ExitStack, tree: ConfinedTree, make: _Make) -> ScratchGitDir | None:
     """Make a scratch git directory in memory; return ``None`` if it is too large for that, or cannot be made there."""
     if tempfile.gettempdir() != DISK:  # it was chosen, or is in memory
         return None
