@@ -106,11 +106,14 @@ class CommandRunner:
 
     def grant_read(self, path: Path) -> None:
         """Let the account read, but not change, a directory that this process created as root."""
-        if self._credentials():
-            for directory, _directories, files in os.walk(path):
-                for name, mode in (("", 0o750), *((name, 0o640) for name in files)):
-                    os.chown(os.path.join(directory, name), -1, self.account.gid, follow_symlinks=False)
-                    os.chmod(os.path.join(directory, name), mode)
+        pending = [(str(path), True)] if self._credentials() else []
+        while pending:
+            name, is_directory = pending.pop()
+            os.chown(name, -1, self.account.gid, follow_symlinks=False)
+            os.chmod(name, 0o750 if is_directory else 0o640)
+            if is_directory:
+                with os.scandir(name) as entries:  # os.walk would also access what links lead to
+                    pending += [(entry.path, entry.is_dir()) for entry in entries if not entry.is_symlink()]
 
     def _credentials(self) -> dict[str, Any]:
         if os.geteuid() != 0 or self.account.uid == 0:
