@@ -53,7 +53,7 @@ class Turns:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Work inside a ``with``, as soon as it is this thread's turn."""
+        """Take a turn for a ``with``; if none is free in time, work without one."""
         self._take()
         try:
             yield
@@ -62,7 +62,7 @@ class Turns:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Wait for a command inside a ``with``, and let others work."""
+        """Let another thread work during a ``with`` that waits for a command."""
         self._give()
         try:
             yield

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Parts of git repositories that are read without git, as git reads them, and where the scratch git directory is."""
+"""Configurations and commits that are read without git, compared with git; and the place of the scratch git directory."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def store(path: Path, content: bytes, kind: str = "commit") -> str:
 
 
 def time_of(path: Path, commit: str) -> int | None:
-    """Return the time of a commit as it is read without git."""
+    """Read the time of a commit without git."""
     tree = ConfinedTree(str(path.parent))
     location = locate_git_dir(str(path), tree)
     assert location is not None
@@ -185,7 +185,7 @@ def time_of(path: Path, commit: str) -> int | None:
     ],
 )
 def test_the_time_is_what_git_says(path: Path, rest: bytes) -> None:
-    """Or nothing is said, because git is asked."""
+    """Unless only git can tell."""
     commit = store(path, HEADER + rest)
     found = time_of(path, commit)
     listed = git(path, "rev-list", "--max-count=1", "--timestamp", "--no-walk", commit).split()
@@ -208,7 +208,7 @@ def test_what_only_git_can_read(path: Path) -> None:
     assert time_of(path, commit) is None
 
 
-# --- where the files are -------------------------------------------------------------------------
+# --- scratch directories -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def scratch_parent(path: Path, me: Account) -> str:
 
 
 def test_small_files_are_in_memory(path: Path, memory: Path, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If they are too large together, there is no memory, or the user chose a directory, they are there as before."""
+    """They are in the directory for temporary files if they are too large, memory cannot be used, or the user chose a directory."""
     git(path, "--work-tree=.", "status")
     assert scratch_parent(path, me) == "memory"
     with monkeypatch.context() as patch:

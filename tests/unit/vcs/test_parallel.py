@@ -103,12 +103,12 @@ def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         assert is_waiting.wait(LIMIT)
         with turns.working():
             end.set()
-            order.append("works meanwhile")
+            order.append("other works")
 
     with ThreadPoolExecutor() as pool:
         for future in [pool.submit(first), pool.submit(second)]:
             future.result()
-    assert order == ["works", "works meanwhile", "works again"]
+    assert order == ["works", "other works", "works again"]
 
 
 def test_a_thread_that_hangs_does_not_keep_its_turn_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read the time of a commit without git, if that is simple: starting git costs more than all the rest of reading a repository."""
+"""Read the time of a loose commit without git, because starting git takes longer than this."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEADER = re.compile(
 def read_commit_time(objects: HeldDirectory, commit: str) -> int | None:
     """Return the time of a commit in seconds, as git reads it; ``None`` if only git can tell.
 
-    The object must be a file of its own in these objects, sound, and as git itself writes commits.
+    The commit must be a loose object with the right hash, and have the headers that git itself writes.
 
     :param commit: its ID, of 40 hexadecimal digits.
     """

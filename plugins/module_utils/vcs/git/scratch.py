@@ -24,7 +24,7 @@ class ScratchGitDir:
     :param head: the full name of the branch, or the object ID if HEAD is detached.
     :param upstream: the full name of the ref that the branch follows; empty if it follows none.
     :param has_commits: whether the branch, or a detached HEAD, has a commit.
-    :param commit: ID of that commit, or of a tag of it; empty if only git can read the refs.
+    :param commit: ID of the object that ``HEAD`` resolves to, which may be a tag; empty without one, and for refs in the reftable format.
     :param has_extensions: whether the repository's format has extensions, so that its objects may be in another one.
     """
 
