@@ -29,9 +29,10 @@ INTERVAL = 0.5
 """Seconds between reports of the progress. A command that did nothing in that time is waiting."""
 EARLY = 0.15
 """Seconds after which the progress is reported for the first time, if the work will take longer than ``INTERVAL``."""
-TURNS = 2
+TURNS = 1
+"""Threads that work at the same time, apart from those that wait for commands; see :class:`Turns`."""
 PATIENCE = 0.02
-"""Seconds after which a thread works without a turn: those that have one may wait for a disk or a server."""
+"""Seconds without a change after which a thread works without a turn: those that have one may wait for a disk or a server."""
 PROC = Path("/proc")
 
 Item = TypeVar("Item")
@@ -41,15 +42,15 @@ Work = tuple[frozenset[int], int]
 
 
 class Turns:
-    """Let few threads work at the same time; they may wait for commands at the same time.
+    """Let one thread work at a time, while others wait for commands.
 
     Python runs one thread at a time anyway. Each system call is a chance for another one, and with many that could run, the changes between
-    them cost more than the work. A turn is not waited for long, so a thread that hangs does not stop the others.
+    them cost more than the work. If no turn has ended for a while, the others go on without one, so a thread that hangs does not stop them.
     """
 
     def __init__(self) -> None:
-        self._free = threading.Semaphore(TURNS)
-        self._own = threading.local()
+        self._free, self._given = TURNS, 0
+        self._changed, self._own = threading.Condition(), threading.local()
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -70,11 +71,20 @@ class Turns:
             self._take()
 
     def _take(self) -> None:
-        self._own.has_turn = self._free.acquire(timeout=PATIENCE)
+        with self._changed:
+            while not self._free:
+                given = self._given
+                if not self._changed.wait(PATIENCE) and given == self._given:
+                    break
+            self._own.has_turn = self._free > 0
+            self._free -= self._own.has_turn
 
     def _give(self) -> None:
         if getattr(self._own, "has_turn", False):
-            self._free.release()
+            with self._changed:
+                self._free += 1
+                self._given += 1
+                self._changed.notify()
 
 
 def read_all(items: Collection[Item], read: Callable[[Item], Read], on_progress: Callable[[int], None]) -> list[Read]:
