@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import (
     floor,
     history,
+    least,
     plot,
     report,
     rows_growth,
@@ -35,7 +36,7 @@ from bench.worlds import Bench, BenchError
 
 MODULES = (rows_start, rows_new, rows_profiles, rows_status, rows_hosts, rows_sync, rows_growth)
 SERIES: tuple[Series, ...] = tuple(series for module in MODULES for series in module.SERIES)
-TABLES = {"timeline": timeline.tables, "floor": floor.tables}
+TABLES = {"timeline": timeline.tables, "floor": floor.tables, "least": least.tables}
 FLAGS = ("growth", "million")
 REPEAT_SECONDS = 480
 """Later in an ordinary run, no row is measured more often than it must be, so that it ends after about a quarter of an hour."""

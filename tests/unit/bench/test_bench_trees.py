@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench import trees
+from bench.least import PARTS, sum_table
 from bench.worlds import TREES
 
 
@@ -44,3 +45,31 @@ def test_as_a_program(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     for arguments in (["million", str(tmp_path / "large"), "500"], ["entries", str(tmp_path)]):
         subprocess.run([sys.executable, "-c", TREES, *arguments], check=True)
     assert capfd.readouterr().out == "504\n"
+
+
+def test_the_parts_of_a_first_copy(tmp_path: Path) -> None:
+    """The copy is complete for rsync, and damaged objects and incomplete repositories are noticed."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    trees.build(source, 3)
+    target.mkdir()
+
+    def part(*arguments: str) -> int:
+        return subprocess.run([sys.executable, "-c", PARTS, *arguments], check=False, capture_output=True).returncode
+
+    assert [part("copy", str(source), str(target)), part("inflate", str(target)), part("prove", str(target))] == [0, 0, 0]
+    differences = subprocess.run(
+        ["rsync", "-rlptcni", "--delete", f"{source}/repo001/", f"{target}/repo001/"], check=True, capture_output=True
+    )
+    assert differences.stdout == b""
+    lost, damaged = sorted((target / "repo001/.git/objects").glob("??/*"))[:2]
+    lost.unlink()
+    assert part("prove", str(target)) == 1
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert part("inflate", str(target)) == 1
+
+
+def test_parts_are_added_up() -> None:
+    """The sum, and what it is of the alternative."""
+    rows = sum_table("title", "about", {"one": 0.5, "two": 1.0}, {"rsync": 3.0}).rows
+    assert rows == [["part", "ms"], ["one", "500"], ["two", "1000"], ["all", "1500"], ["rsync", "3000"], ["the parts, of that", "0.50"]]
