@@ -93,16 +93,16 @@ class CommandRunner:
             raise CommandError(f"there is no {argv[0]} in {environment.get('PATH', '')}") from error
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
-        try:
-            with self.waiting():
+        with self.waiting():
+            try:
                 return self._communicate(process, os.path.basename(argv[0]), stdin)
-        except CommandError as error:
-            problem = error.message
-            raise
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.end(GRACE_SECONDS, problem)
+            except CommandError as error:
+                problem = error.message
+                raise
+            finally:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.end(GRACE_SECONDS, problem)
 
     def grant_read(self, path: Path) -> None:
         """Let the account read, but not change, a directory that this process created as root."""

@@ -332,8 +332,9 @@ def _hold(stack: ExitStack, fd: int, directory_path: bytes, budget: int, whose: 
 
 
 def _close_all(fds: Iterable[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+    with ExitStack() as stack:  # closes all of them, even if the server of one reports an error
+        for fd in fds:
+            stack.callback(os.close, fd)
 
 
 def _check_entries(fd: int, path: bytes, budget: int, whose: str) -> int:

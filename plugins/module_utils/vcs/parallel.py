@@ -29,10 +29,10 @@ INTERVAL = 0.5
 """Seconds between reports of the progress. A command that did nothing in that time is waiting."""
 EARLY = 0.15
 """Seconds after which the progress is reported for the first time, if the work will take longer than ``INTERVAL``."""
-TURNS = 1
-"""Threads that work at the same time, apart from those that wait for commands; see :class:`Turns`."""
 PATIENCE = 0.02
 """Seconds without a change after which a thread works without a turn: those that have one may wait for a disk or a server."""
+MEASURED = 0.02
+"""Seconds of turns after which their number is judged."""
 PROC = Path("/proc")
 
 Item = TypeVar("Item")
@@ -42,33 +42,42 @@ Work = tuple[frozenset[int], int]
 
 
 class Turns:
-    """Let one thread work at a time, while others wait for commands.
+    """Let one thread work at a time, while others wait for commands; more of them if the work itself mostly waits, such as for a disk.
 
-    Python runs one thread at a time anyway. Each system call is a chance for another one, and with many that could run, the changes between
-    them cost more than the work. If no turn has ended for a while, the others go on without one, so a thread that hangs does not stop them.
+    Python runs one thread at a time anyway. Each system call is a chance for another one, and with many that could run, switching between
+    them costs more than the work. If no turn has ended for a while, the others go on without one, so a thread that hangs does not stop them.
     """
 
     def __init__(self) -> None:
-        self._free, self._given = TURNS, 0
+        self.count = self._free = 1
+        self._given = 0
+        self._elapsed = self._used = 0.0
         self._changed, self._own = threading.Condition(), threading.local()
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Take a turn for a ``with``; if none is free in time, work without one."""
+        self._own.works = True
         self._take()
         try:
             yield
         finally:
             self._give()
+            self._own.works = False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Let another thread work during a ``with`` that waits for a command."""
+        """Let another thread work during a ``with`` that waits for a command; outside of :meth:`working`, this does nothing."""
+        if not getattr(self._own, "works", False):
+            yield
+            return
         self._give()
+        self._own.works = False
         try:
             yield
         finally:
             self._take()
+            self._own.works = True
 
     def _take(self) -> None:
         with self._changed:
@@ -78,13 +87,29 @@ class Turns:
                     break
             self._own.has_turn = self._free > 0
             self._free -= self._own.has_turn
+        self._own.began = time.monotonic(), time.thread_time()
 
     def _give(self) -> None:
-        if getattr(self._own, "has_turn", False):
+        if self._own.has_turn:
+            self._own.has_turn = False
+            began, used = self._own.began
             with self._changed:
                 self._free += 1
                 self._given += 1
-                self._changed.notify()
+                self._judge(time.monotonic() - began, time.thread_time() - used)
+                self._changed.notify(self._free)
+
+    def _judge(self, elapsed: float, used: float) -> None:
+        """Double the number of turns if they take more than twice the time that the same work takes without waiting.
+
+        With ``count`` turns, each may take ``count`` times its processor time, because Python runs one at a time.
+        """
+        self._elapsed, self._used = self._elapsed + elapsed, self._used + used
+        if self._elapsed > MEASURED:
+            if self.count < WORKING and self._elapsed > 2 * self.count * self._used:
+                self._free += self.count
+                self.count *= 2
+            self._elapsed = self._used = 0.0
 
 
 def read_all(items: Collection[Item], read: Callable[[Item], Read], on_progress: Callable[[int], None]) -> list[Read]:

@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandError, CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import ConfinedTree, VcsError
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.detect import detect_vcs
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import scratch_place
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import read_user_settings
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation, locate_git_dir
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.repository import open_git
@@ -84,6 +85,7 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
     """
     if not paths:
         return {}
+    scratch_place.remove_abandoned()
     turns = Turns()
     runner = CommandRunner(account, seconds, turns.waiting)
     settings = read_user_settings(CommandRunner(account, seconds))

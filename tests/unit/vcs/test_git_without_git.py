@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 import zlib
+from contextlib import ExitStack
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner, CompletedCommand
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree import COPY_BYTES, ConfinedTree
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import config, repository
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import config, repository, scratch_place
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.commit import COMMIT_BYTES, read_commit_time
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import locate_git_dir
-from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import RepositoryState, read_state
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.state import RepositoryState, read_state, read_states
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -84,29 +85,42 @@ def look(path: Path, me: Account) -> RepositoryState:
 
 # --- configurations ------------------------------------------------------------------------------
 
-PLAIN = st.sampled_from(["a", "B", "7", "-", ".", "/", "core", "Remote", "main", "@", "+", "x1"])
-ODD = st.sampled_from([" ", "\t", '"', "\\", "#", ";", "=", "[", "]", "\n", "\r", "\v", "\f", "\0", "é", "~", "*", ":", ",", "_"])
-WORDS = st.lists(PLAIN | ODD, max_size=4).map("".join)
-NAMES = st.lists(PLAIN, min_size=1, max_size=3).map("".join)
-LINES = st.one_of(
-    NAMES.map("[{}]".format),
-    st.tuples(NAMES, NAMES | WORDS).map(lambda parts: '[{} "{}"]'.format(*parts)),
-    st.tuples(st.sampled_from(["\t", " ", ""]), NAMES, st.sampled_from([" = ", "=", " ="]), NAMES | WORDS).map("".join),
-    WORDS,
+WORDS = st.text("aB7-./@+x", min_size=1, max_size=6)
+ODD = st.text(" \t\"\\#;=[]\n\r\v\f\0é~*:,_%'", max_size=2)
+NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,5}", fullmatch=True)
+HEADS = st.tuples(NAMES, WORDS | st.none()).map(lambda parts: "[{}]".format(parts[0] if parts[1] is None else f'{parts[0]} "{parts[1]}"'))
+SETTINGS = st.tuples(st.sampled_from(["\t", "  "]), NAMES, st.text("aB7/._@+:*,~-", min_size=1, max_size=6)).map(
+    "{0[0]}{0[1]} = {0[2]}".format
 )
+SECTIONS = st.tuples(HEADS, st.lists(SETTINGS, max_size=4)).map(lambda parts: "".join(f"{line}\n" for line in (parts[0], *parts[1])))
+TEXTS = st.lists(SECTIONS, min_size=1, max_size=3).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
-@example(b'[core]\n\tbare = false\n[remote "origin"]\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\tfetch = x\n[A]\n b-C = D\n')
-@example(b'[a "b.C"]\n\tk = v\n[a]\n')
-@given(st.lists(st.tuples(LINES, st.sampled_from(["\n", "\n", "\n", "\r\n", ""])).map("".join), max_size=5).map("".join).map(str.encode))
-def test_a_simple_configuration_is_what_git_says(text: bytes) -> None:
-    """If a configuration is read without git, git reads the same."""
-    found = config.parse_simple_config(text)
-    if found is not None:
-        argv = ["git", "config", "--file", "-", "--no-includes", "--list", "-z"]
-        done = subprocess.run(argv, env=ENVIRONMENT | {"GIT_DIR": os.devnull}, input=text, capture_output=True, check=False, cwd="/")
-        assert done.returncode == 0 and found == config._parse_listing(done.stdout), (text, done)
+def as_git_says(text: bytes) -> dict[str, list[str]] | None:
+    """Let git read a configuration; return ``None`` if it refuses it."""
+    argv = ["git", "config", "--file", "-", "--no-includes", "--list", "-z"]
+    done = subprocess.run(argv, env=ENVIRONMENT | {"GIT_DIR": os.devnull}, input=text, capture_output=True, check=False, cwd="/")
+    return None if done.returncode else config._parse_listing(done.stdout)
+
+
+@settings(max_examples=100, deadline=None)
+@example('[core]\n\tbare = false\n[remote "origin"]\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\tfetch = x\n[A]\n b-C = D\n')
+@example('[a "b.C"]\n\tk = v\n[a]\n')
+@given(TEXTS)
+def test_a_simple_configuration_is_what_git_says(text: str) -> None:
+    """It is read without git, and git reads the same."""
+    found = config.parse_simple_config(text.encode())
+    assert found is not None and found == as_git_says(text.encode())
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, ODD, st.integers(0, 200), st.booleans())
+def test_an_odd_configuration_is_what_git_says(text: str, odd: str, at: int, is_replaced: bool) -> None:
+    """With other characters somewhere, it is left to git, or git reads the same."""
+    at %= len(text)
+    changed = (text[:at] + odd + text[at + is_replaced :]).encode()
+    found = config.parse_simple_config(changed)
+    assert found is None or found == as_git_says(changed)
 
 
 @pytest.mark.parametrize(
@@ -180,16 +194,49 @@ def time_of(path: Path, commit: str) -> int | None:
         b"author %b 1 +0000\ncommitter %b -5 +0000\n\nx" % (PERSON, PERSON),
         b"author %b 1 +0000\ncommitter <a> %b 7 +0000\n\nx" % (PERSON, PERSON),
         b"author %b 1 +0000\n\ncommitter %b 7 +0000\n" % (PERSON, PERSON),
+        b"author %b 1 +0000\ncommitter %b 7 +0000\n" % (PERSON, PERSON),
         b"author %b\ncommitter %b\n\n" % (PERSON, PERSON),
         b"committer %b 7 +0000\n\n" % PERSON,
     ],
 )
 def test_the_time_is_what_git_says(path: Path, rest: bytes) -> None:
-    """Unless only git can tell."""
+    """Unless only git can tell. A parent that is missing is git's to report."""
     commit = store(path, HEADER + rest)
     found = time_of(path, commit)
-    listed = git(path, "rev-list", "--max-count=1", "--timestamp", "--no-walk", commit).split()
-    assert found is None or [b"%d" % found, commit.encode()] == listed
+    assert (found is not None) == (b" 2 +0000" in rest or b" 0 +0000" in rest)
+    if found is not None:
+        assert git(path, "rev-list", "--max-count=1", "--timestamp", commit).split() == [b"%d" % found, commit.encode()]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "other contents", "trailing data", "cut off", "wrong size"])
+@pytest.mark.parametrize("is_parent", [False, True])
+def test_damage_is_left_to_git(path: Path, me: Account, is_parent: bool, damage: str) -> None:
+    """Of the commit itself and of its parent: the state has the problem that git reports, or git has none."""
+    parent = git(path, "rev-parse", "HEAD").decode().strip()
+    (path / "file").write_text("two\n")
+    git(path, "--work-tree=.", "commit", "--quiet", "--all", "--message=two")
+    head = git(path, "rev-parse", "HEAD").decode().strip()
+    assert look(path, me).problem == "" and time_of(path, head) == 1700000000
+    damaged = parent if is_parent else head
+    file = path / ".git/objects" / damaged[:2] / damaged[2:]
+    data = file.read_bytes()
+    file.chmod(0o644)
+    if damage == "missing":
+        file.unlink()
+    elif damage == "wrong size":
+        contents = zlib.decompress(data).partition(b"\0")[2]
+        raw = b"commit 7\0" + contents
+        other = sha1(raw, usedforsecurity=False).hexdigest()
+        file = path / ".git/objects" / other[:2] / other[2:]
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(zlib.compress(raw))
+        assert time_of(path, other) is None
+        return
+    else:
+        file.write_bytes({"empty": b"", "other contents": zlib.compress(b"x"), "trailing data": data + b"x", "cut off": data[:-1]}[damage])
+    assert time_of(path, head) is None
+    done = subprocess.run(["git", "rev-list", "--max-count=1", "HEAD"], cwd=path, env=ENVIRONMENT, capture_output=True, check=False)
+    assert bool(look(path, me).problem) == bool(done.returncode)
 
 
 def test_what_only_git_can_read(path: Path) -> None:
@@ -216,9 +263,12 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory in place of the one in memory, and another one in place of that on the disk."""
     for name in ("memory", "disk"):
         (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o1777)
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
-    monkeypatch.setattr(repository, "DISK", str(tmp_path / "disk"))
-    monkeypatch.setattr(repository, "MEMORY", str(tmp_path / "memory"))
+    monkeypatch.setattr(scratch_place, "DISK", str(tmp_path / "disk"))
+    monkeypatch.setattr(scratch_place, "MEMORY", str(tmp_path / "memory"))
     return tmp_path / "memory"
 
 
@@ -237,14 +287,38 @@ def scratch_parent(path: Path, me: Account) -> str:
 
 
 def test_small_files_are_in_memory(path: Path, memory: Path, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are in the directory for temporary files if they are too large, memory cannot be used, or the user chose a directory."""
+    """They are on the disk if they are too large or too many, others may not use that memory, or the user chose a directory."""
     git(path, "--work-tree=.", "status")
     assert scratch_parent(path, me) == "memory"
     with monkeypatch.context() as patch:
-        patch.setattr(repository, "MEMORY_BYTES", (path / ".git/index").stat().st_size)
+        patch.setattr(scratch_place, "MEMORY_BYTES", (path / ".git/index").stat().st_size)
         assert scratch_parent(path, me) == "disk"
     with monkeypatch.context() as patch:
-        patch.setattr(repository, "DISK", "/nonexistent")
+        patch.setattr(scratch_place, "DISK", "/nonexistent")
         assert scratch_parent(path, me) == "disk"
-    monkeypatch.setattr(repository, "MEMORY", str(memory / "missing"))
+    with monkeypatch.context() as patch:
+        patch.setenv("TMPDIR", tempfile.gettempdir())
+        assert scratch_parent(path, me) == "disk"
+    with ExitStack() as stack:
+        places = [stack.enter_context(scratch_place.memory()) for _number in range(scratch_place.AT_ONCE)]
+        assert set(places) == {str(memory)} and scratch_parent(path, me) == "disk"
+    assert scratch_parent(path, me) == "memory"
+    memory.chmod(0o755)
     assert scratch_parent(path, me) == "disk"
+    monkeypatch.setattr(scratch_place, "MEMORY", str(memory / "missing"))
+    assert scratch_parent(path, me) == "disk"
+
+
+def test_what_killed_runs_leave_in_memory_is_removed(path: Path, memory: Path, me: Account) -> None:
+    """After an hour, if their process has ended; nothing else is touched."""
+    gone = subprocess.run(["sh", "-c", "echo $$"], check=True, capture_output=True, text=True).stdout.strip()
+    old, new = memory / f"repoman-vcs-{gone}-old", memory / f"repoman-vcs-{gone}-new"
+    alive, other = memory / f"repoman-vcs-{os.getpid()}-old", memory / f"other-{gone}-old"
+    for each in (old, new, alive, other):
+        (each / "objects").mkdir(parents=True)
+        if each != new:
+            os.utime(each, (0, 0))
+    (memory / f"repoman-vcs-{gone}-link").symlink_to(other)
+    read_states({"a": str(path)}, str(path.parent), me, 60)
+    assert sorted(each.name for each in memory.iterdir()) == sorted([new.name, alive.name, other.name, f"repoman-vcs-{gone}-link"])
+    assert (other / "objects").is_dir()

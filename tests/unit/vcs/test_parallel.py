@@ -87,7 +87,6 @@ def test_commands_that_work_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that waits for a command lets another one work."""
-    monkeypatch.setattr(parallel, "TURNS", 1)
     monkeypatch.setattr(parallel, "PATIENCE", LIMIT)
     turns, order, is_waiting, end = parallel.Turns(), list[str](), threading.Event(), threading.Event()
 
@@ -111,9 +110,8 @@ def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order == ["works", "other works", "works again"]
 
 
-def test_a_thread_that_hangs_does_not_keep_its_turn_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_hangs_does_not_keep_its_turn_from_the_others() -> None:
     """They work without one, and what they give back is not more than what they took."""
-    monkeypatch.setattr(parallel, "TURNS", 1)
     turns, hangs, end = parallel.Turns(), threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -133,6 +131,37 @@ def test_a_thread_that_hangs_does_not_keep_its_turn_from_the_others(monkeypatch:
         assert turns._free == 0
         end.set()
         hanging.result()
+    assert turns._free == turns.count
+
+
+def test_work_that_waits_for_a_disk_gets_more_turns() -> None:
+    """Up to the number of repositories that are read at the same time; work that needs the processor gets none."""
+    waits, computes, together = parallel.Turns(), parallel.Turns(), threading.Barrier(parallel.WORKING)
+
+    def wait() -> bool:
+        for _number in range(200):
+            with waits.working():
+                time.sleep(0.004)
+            if waits.count == parallel.WORKING:
+                break
+        with waits.working():
+            return together.wait(LIMIT) >= 0
+
+    with ThreadPoolExecutor(parallel.WORKING) as pool:
+        assert all(future.result(LIMIT) for future in [pool.submit(wait) for _number in range(parallel.WORKING)])
+    assert waits.count == waits._free == parallel.WORKING
+    for _number in range(20):
+        computes._judge(0.006, 0.004)
+    assert computes.count == computes._free == 1
+
+
+def test_waiting_without_working_changes_nothing() -> None:
+    """Another thread that runs a command takes no turn and gives none back."""
+    turns = parallel.Turns()
+    with turns.waiting():
+        assert turns._free == 1
+    with turns.working(), turns.waiting(), turns.waiting():
+        assert turns._free == 1
     assert turns._free == 1
 
 

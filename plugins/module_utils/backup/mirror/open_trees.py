@@ -61,7 +61,7 @@ def split_path(path: bytes) -> tuple[bytes, bytes]:
 
 
 class _KeptOpen:
-    """A ``with`` that keeps a directory open, see :meth:`OpenTrees.keep_open`."""
+    """A context manager that keeps a directory open, see :meth:`OpenTrees.keep_open`."""
 
     __slots__ = ("fds", "path", "trees")
 
@@ -83,8 +83,12 @@ class _KeptOpen:
 
     def __exit__(self, *error: object) -> None:
         self.trees.kept_open.pop(self.path, None)
-        for fd in self.fds:
-            os.close(fd)
+        try:
+            for fd in self.fds[:1]:
+                os.close(fd)
+        finally:
+            for fd in self.fds[1:]:
+                os.close(fd)
 
 
 T = TypeVar("T")

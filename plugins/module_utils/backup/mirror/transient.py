@@ -18,7 +18,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repo
 TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
 """Quick test: only paths that match this can be locks or unfinished files."""
 _TRANSIENT_NAME_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|tmp_|\.tmp-|incoming-|journal|00changelog\.i\.a$|~$", re.MULTILINE)
-"""Quick test of a directory's path and of the names in it, a line each: it finds more than the test of each path."""
+"""Quick test of a directory's path and of the names in it, one per line; it matches everything that the test of each path matches, and more."""
 
 
 class TransientFilter:

@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location i
 
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9]*\Z")
 SIMPLE_BYTES = 64 << 10
+"""Maximum size of a configuration that is read without git."""
 SIMPLE_CONFIG = re.compile(
     rb'(?:\[[A-Za-z0-9-]+(?: "[A-Za-z0-9/._@+-]+")?\]\n(?:[ \t]+[A-Za-z][A-Za-z0-9-]* = [A-Za-z0-9/._@+:*,~-]+\n)*)+'
 )

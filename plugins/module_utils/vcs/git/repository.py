@@ -30,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.confined_tree 
     VcsError,
     temporary_files,
 )
+from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git import scratch_place
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.config import config_section, minimal_config, read_config
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.environment import account_environment
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.location import GitLocation
@@ -39,12 +40,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch im
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
 """Matches the name of the shared part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
 MAX_SHARED_INDEX_MATCHES = 1 << 20
-DISK = "/tmp"  # noqa: S108 - the default, which is only compared
-"""The directory for temporary files if the user has chosen no other one. On a disk, each new file or link may cost a third of a millisecond."""
-MEMORY = "/dev/shm"  # noqa: S108 - a directory with a random name is made in it
-"""The directory for temporary files in memory that Linux has for all users."""
-MEMORY_BYTES = 4 << 20
-"""Maximum total size of the copies of one repository in memory: several are read at the same time, and a container can make them large."""
 _Make = Callable[[str | None], AbstractContextManager[ScratchGitDir]]
 
 
@@ -69,13 +64,14 @@ def open_git(
 
 def _make_in_memory(stack: ExitStack, tree: ConfinedTree, make: _Make) -> ScratchGitDir | None:
     """Make a scratch git directory in memory; return ``None`` if it is too large for that, or cannot be made there."""
-    if tempfile.gettempdir() != DISK:  # it was chosen, or is in memory
+    parent = stack.enter_context(scratch_place.memory())
+    if parent is None:
         return None
     allowed = tree.remaining_bytes
-    memory_bytes = min(allowed, MEMORY_BYTES)
+    memory_bytes = min(allowed, scratch_place.MEMORY_BYTES)
     tree.remaining_bytes = memory_bytes
     try:
-        scratch = stack.enter_context(make(MEMORY))
+        scratch = stack.enter_context(make(parent))
     except TemporaryFilesError:
         tree.remaining_bytes = allowed
         return None
@@ -99,7 +95,7 @@ def _make_scratch(
     """
     with ExitStack() as stack:
         with temporary_files():
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="repoman-vcs-", dir=parent))
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix=scratch_place.prefix(), dir=parent))
         scratch = ScratchGitDir(location, Path(directory), runner, objects)
         scratch.has_extensions = any(key.startswith("extensions.") for key in configured)
         scratch.environment = account_environment(runner.account) | {

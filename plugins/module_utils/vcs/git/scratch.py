@@ -54,6 +54,7 @@ class ScratchGitDir:
 
         :raises VcsError: it cannot be read.
         """
+        # In a bare repository, this is the only command that looks at the objects, so git must judge them.
         if self.commit and not self.has_extensions and self.location.work_tree and self.objects.own is not None:
             time = read_commit_time(self.objects.own, self.commit)
             if time is not None:

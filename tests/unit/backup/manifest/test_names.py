@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The quick ways through a manifest give what the entries give: names, locks and unfinished files, loose objects, how often a file is read."""
+"""Shortcuts in reading manifests give what the entries give, and a plan reads each manifest once."""
 
 from __future__ import annotations
 
