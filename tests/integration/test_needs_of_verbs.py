@@ -52,7 +52,7 @@ LIST_GIT = """\
 files: beneath paths source_files
 process: command identity runner
 vcs: borrowed_objects confined_tree detect hg hg_extension parallel state
-vcs/git: config environment location refs repository scratch
+vcs/git: commit config environment location refs repository scratch scratch_place
 """
 PROFILES = """\
 action: repoman_profile_info
