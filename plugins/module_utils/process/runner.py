@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class CommandRunner:
 
     account: Identity
     timeout: float = SECONDS
-    waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+    waiting: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
 
     def run(
         self, argv: list[str], environment: Mapping[str, str], cwd: str, stdin: bytes = b"", pass_fds: tuple[int, ...] = ()

@@ -87,7 +87,7 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
         return {}
     scratch_place.remove_abandoned()
     turns = Turns()
-    runner = CommandRunner(account, seconds, turns.waiting)
+    runner = CommandRunner(account, seconds, waiting=turns.waiting)
     settings = read_user_settings(CommandRunner(account, seconds))
     known: dict[str, dict[str, Any]] = {}
 
