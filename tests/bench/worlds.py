@@ -14,7 +14,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,11 @@ PACKAGES = {
     "pkg-config": ("pkg-config",),
 }
 HEADERS = "/usr/include/fuse3/fuse.h"
+REMOVED = CHECKOUT / ".dev/bench/removed"
+"""A file with the time at which a run removed its trees."""
+REUSE_SECONDS = 360
+"""Seconds after which ext4 uses the inodes of deleted files again (``recently_deleted`` in Linux's ``fs/ext4/ialloc.c``); until then it
+passes over each of them when it looks for a free one, and a copy takes several times as long."""
 ERRORS_SHOWN = 2000
 """Bytes of the errors of a failed command that are shown."""
 
@@ -117,6 +122,7 @@ class Bench:
 
         :param needs: commands that have a package, and :data:`COLLECTION`.
         """
+        self._wait_for_inodes()
         need(*(each for each in needs if each != COLLECTION))
         if COLLECTION in needs:
             _found = self.collections
@@ -143,9 +149,19 @@ class Bench:
         self.stack.callback(self._remove, place)
         return place
 
+    def _wait_for_inodes(self) -> None:
+        """Wait if the last run has just removed its trees: they may share a disk with the containers, too."""
+        with suppress(FileNotFoundError):
+            left = REMOVED.stat().st_mtime + REUSE_SECONDS - time.time()
+            if 0 < left <= REUSE_SECONDS:
+                self.say(f"waiting {left:.0f} s: the trees of the last run were removed just now, so writing is slow")
+                time.sleep(left)
+
     def _remove(self, place: Path) -> None:
         try:
             remove_tree(place)
+            REMOVED.parent.mkdir(parents=True, exist_ok=True)
+            REMOVED.touch()
         except OSError as error:
             self.say(f"{place} is left behind: {error}")
 

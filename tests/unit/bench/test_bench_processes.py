@@ -10,12 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from bench import latency
+from bench import latency, worlds
 from bench.latency import is_mounted, slow_directory
 from bench.processes import remove_tree, wait_until
 from bench.worlds import Bench
@@ -104,3 +105,20 @@ def test_read_only_directories_are_removed(tmp_path: Path) -> None:
     subprocess.run([*powerless, sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(CHECKOUT / "tests")}, check=True)
     assert not place.exists() and kept.stat().st_mode & 0o777 == 0o500
     remove_tree(kept)
+
+
+def test_a_run_waits_until_the_inodes_of_the_last_one_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it measures anything, and only as long as is left; a file from the future says nothing."""
+    slept: list[float] = []
+    monkeypatch.setattr(worlds, "REMOVED", tmp_path / "state/removed")
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(worlds, "install", lambda: tmp_path / "installed")  # no wheel is built
+    for age in (0, 100, worlds.REUSE_SECONDS + 1, -1000):
+        with ExitStack() as stack:
+            bench = Bench(Namespace(where=tmp_path), stack)
+            if age != 0:
+                os.utime(worlds.REMOVED, (time.time() - age,) * 2)
+            bench.install(())
+            assert bench.place.is_dir()
+        assert not list(tmp_path.glob("repoman-bench.*")) and time.time() - worlds.REMOVED.stat().st_mtime < 60
+    assert len(slept) == 1 and worlds.REUSE_SECONDS - 110 < slept[0] <= worlds.REUSE_SECONDS - 100

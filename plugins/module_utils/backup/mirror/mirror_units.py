@@ -27,9 +27,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.pool impor
 _logger = get_logger("mirror")
 
 REMOTE_THREADS = 16
-REMOTE_UNITS = 8
-REMOTE_FIRST_UNITS = 16
-"""Units mirrored at once on a remote target if some are copied for the first time."""
+REMOTE_UNITS = 16
+"""Units mirrored at once on a remote target: each one mostly waits for it."""
 
 
 def mirror_units(changes: Sequence[UnitDiff], settings: MirrorOptions, progress: Progress) -> Iterator[MirrorResult]:
@@ -42,7 +41,7 @@ def mirror_units(changes: Sequence[UnitDiff], settings: MirrorOptions, progress:
         processors = os.cpu_count() or 1
         concurrency = settings.jobs or processors + 1  # each waits for git now and then
         if settings.is_remote:
-            concurrency = settings.jobs or (REMOTE_FIRST_UNITS if any(each.is_first_copy for each in changes) else REMOTE_UNITS)
+            concurrency = settings.jobs or REMOTE_UNITS
         processes = min(concurrency, processors) if settings.is_remote else concurrency
         for _number, outcome in imap_forked(
             _Worker(settings), changes, processes, concurrency=concurrency, on_message=progress.apply, lost=_killed
