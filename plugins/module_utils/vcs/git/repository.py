@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
@@ -40,7 +41,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch im
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
 """Matches the name of the shared part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
 MAX_SHARED_INDEX_MATCHES = 1 << 20
-_Make = Callable[[str | None], AbstractContextManager[ScratchGitDir]]
+_Make: TypeAlias = "Callable[[str | None], AbstractContextManager[ScratchGitDir]]"
 
 
 @contextmanager
