@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What two commands cannot do without, measured part by part: a mark below the sum of these parts cannot be met."""
+"""The shortest time that two commands can take: the sum of the parts that each of them needs, measured one by one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the repoman contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parts of a first copy that no backup of ours can do without, each by itself and with nothing around it.
+"""The parts that a first copy needs in any case, each as short as possible.
 
 It imports no other file of the bench, because it runs as the user who owns the trees: the bench passes its text to that user's Python.
 usage: copy TOP TARGET | inflate TOP | prove TOP

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
 
 from ansible_collections.homelab.repoman.plugins.module_utils.process.runner import CommandRunner
 from ansible_collections.homelab.repoman.plugins.module_utils.vcs import borrowed_objects
@@ -41,7 +40,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.vcs.git.scratch im
 SHARED_INDEX = re.compile(rb"link(?=.{4}(.{32}))", re.DOTALL)
 """Matches the name of the shared part of a split index, and by chance other bytes; source: git's documentation of the index's format, ``link``."""
 MAX_SHARED_INDEX_MATCHES = 1 << 20
-_Make: TypeAlias = "Callable[[str | None], AbstractContextManager[ScratchGitDir]]"
 
 
 @contextmanager
@@ -63,8 +61,13 @@ def open_git(
         yield _make_in_memory(stack, tree, make) or stack.enter_context(make(None))
 
 
-def _make_in_memory(stack: ExitStack, tree: ConfinedTree, make: _Make) -> ScratchGitDir | None:
-    """Make a scratch git directory in memory; return ``None`` if it is too large for that, or cannot be made there."""
+def _make_in_memory(
+    stack: ExitStack, tree: ConfinedTree, make: Callable[[str | None], AbstractContextManager[ScratchGitDir]]
+) -> ScratchGitDir | None:
+    """Make a scratch git directory in memory; return ``None`` if it is too large for that, or cannot be made there.
+
+    :param make: makes it in a directory, by default in that for temporary files.
+    """
     parent = stack.enter_context(scratch_place.memory())
     if parent is None:
         return None
