@@ -34,7 +34,7 @@ def install(names: Iterable[str]) -> None:
 
 
 def run_all(names: Iterable[str]) -> None:
-    """Run those of these modules that were postponed, and postpone none of them any more.
+    """Run the postponed modules among these, and stop postponing any of them.
 
     :raises ImportError: one of them cannot be loaded.
     """

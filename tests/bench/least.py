@@ -17,6 +17,7 @@ from world import UnixConnection
 
 from bench.report import Table
 from bench.rows_profiles import MANY, remove_profiles
+from bench.rows_sync import RSYNC
 from bench.worlds import Bench
 
 RUNS = 3
@@ -61,12 +62,10 @@ def first_copy(bench: Bench) -> Table:
         "each file is read and written": lambda: part("copy", str(source), str(bench.fresh_directory("least"))),
         "each object is inflated and hashed": lambda: part("inflate", str(source)),
         "git finds each repository complete": lambda: part("prove", str(source)),
-        "rsync -a --delete": lambda: (
-            bench.run(world, "rsync", "-a", "--delete", f"{source}/", f"{bench.fresh_directory('rsync')}/").seconds
-        ),
+        RSYNC: lambda: bench.run(world, "rsync", "-a", "--delete", f"{source}/", f"{bench.fresh_directory('rsync')}/").seconds,
     }
     took = medians(sides)
-    rsync = {"rsync -a --delete": took.pop("rsync -a --delete")}
+    rsync = {RSYNC: took.pop(RSYNC)}
     return sum_table("The least that a first copy takes", ABOUT_COPY, took, rsync)
 
 

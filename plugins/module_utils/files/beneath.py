@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Iterable
 
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import REACH
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_bytes_limited
@@ -82,3 +83,18 @@ def read_beneath(root: str, path: str, limit: int) -> tuple[bytes, os.stat_resul
     except OSError as error:
         error.filename = os.path.join(root, path)
         raise
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close all descriptors, even if the server of one reports an error.
+
+    :raises OSError: the first error.
+    """
+    errors = []
+    for fd in fds:
+        try:
+            os.close(fd)
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files import source_files
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import close_all, open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 DEPTH = 5
@@ -312,7 +312,7 @@ def _hold(stack: ExitStack, fd: int, directory_path: bytes, budget: int, whose: 
         parts = [name for name in map(os.fsencode, (entry.name for entry in listing)) if _PART.fullmatch(name)]
     directory = HeldDirectory(directory_path, whose, {}, {})
     held: list[int] = []
-    stack.callback(_close_all, held)
+    stack.callback(close_all, held)
     for part in parts:
         path = b"%b/%b" % (directory_path, part)
         try:
@@ -329,12 +329,6 @@ def _hold(stack: ExitStack, fd: int, directory_path: bytes, budget: int, whose: 
         if part != b"info":  # git would read the list of alternates in it; it can do without the rest
             directory.parts[part], directory.changed_ns[part] = part_fd, changed_ns
     return directory, budget
-
-
-def _close_all(fds: Iterable[int]) -> None:
-    with ExitStack() as stack:  # closes all of them, even if the server of one reports an error
-        for fd in fds:
-            stack.callback(os.close, fd)
 
 
 def _check_entries(fd: int, path: bytes, budget: int, whose: str) -> int:

@@ -88,7 +88,7 @@ def read_states(paths: Mapping[str, str], root: str, account: Account, seconds: 
     scratch_place.remove_abandoned()
     turns = Turns()
     runner = CommandRunner(account, seconds, waiting=turns.waiting)
-    settings = read_user_settings(CommandRunner(account, seconds))
+    settings = read_user_settings(runner)
     known: dict[str, dict[str, Any]] = {}
 
     def read(key: str) -> dict[str, Any]:

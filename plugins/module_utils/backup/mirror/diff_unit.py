@@ -52,7 +52,8 @@ def diff_unit(
     :param unreadable: directories that could not be read: the mirror's entries in them stay, and count as the source's.
     :param mounted: directories treated the same because something is, or was, mounted on them.
     """
-    return _UnitPlanner(unit, settings, manifest_path).plan(last_manifest, source_manifest, unreadable, mounted)
+    with source_manifest.held(), last_manifest.held() if last_manifest is not None else nullcontext():
+        return _UnitPlanner(unit, settings, manifest_path).plan(last_manifest, source_manifest, unreadable, mounted)
 
 
 class _UnitPlanner:
@@ -74,16 +75,6 @@ class _UnitPlanner:
         mounted: Iterable[bytes],
     ) -> UnitDiff:
         """Return the changes that a run would make."""
-        with source_manifest.held(), last_manifest.held() if last_manifest is not None else nullcontext():
-            return self._plan(last_manifest, source_manifest, unreadable, mounted)
-
-    def _plan(
-        self,
-        last_manifest: Manifest | None,
-        source_manifest: Manifest,
-        unreadable: Mapping[bytes, UnreadableError],
-        mounted: Iterable[bytes],
-    ) -> UnitDiff:
         unit, settings = self.unit, self.settings
         preserved: dict[bytes, Entry] = {}
         source_manifest, clashes = without_clashes(

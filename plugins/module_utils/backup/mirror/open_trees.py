@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.checks import (
     UnwritableError,
 )
-from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
+from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import close_all, open_beneath
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import shorten_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import remove_tree
 
@@ -83,12 +83,7 @@ class _KeptOpen:
 
     def __exit__(self, *error: object) -> None:
         self.trees.kept_open.pop(self.path, None)
-        try:
-            for fd in self.fds[:1]:
-                os.close(fd)
-        finally:
-            for fd in self.fds[1:]:
-                os.close(fd)
+        close_all(self.fds)
 
 
 T = TypeVar("T")

@@ -15,9 +15,11 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.fixt
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transaction_backup
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repositories import find_repositories, kind_in, nearest_ancestor
 
-TRANSIENT_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|objects/(.*/)?(tmp_|\.tmp-|incoming-)|journal|00changelog\.i\.a$|~$")
+_TRANSIENT_PARTS = rb"lock$|gc\.pid$|packed-refs\.new$|journal|00changelog\.i\.a$|~$"
+_UNFINISHED = rb"tmp_|\.tmp-|incoming-"
+TRANSIENT_HINT = re.compile(_TRANSIENT_PARTS + rb"|objects/(.*/)?(" + _UNFINISHED + rb")")
 """Quick test: only paths that match this can be locks or unfinished files."""
-_TRANSIENT_NAME_HINT = re.compile(rb"lock$|gc\.pid$|packed-refs\.new$|tmp_|\.tmp-|incoming-|journal|00changelog\.i\.a$|~$", re.MULTILINE)
+_TRANSIENT_NAME_HINT = re.compile(_TRANSIENT_PARTS + rb"|" + _UNFINISHED, re.MULTILINE)
 """Quick test of a directory's path and of the names in it, one per line; it matches everything that the test of each path matches, and more."""
 
 

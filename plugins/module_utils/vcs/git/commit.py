@@ -22,8 +22,6 @@ _COMMIT = re.compile(
     re.DOTALL,
 )
 """An object: its size, its contents, its parents, its time. git finds no time in a commit that ends after it."""
-_PARENT = len(b"parent ") + 40 + 1
-"""Length of the line of a parent."""
 
 
 def read_commit_time(objects: HeldDirectory, commit: str) -> int | None:
@@ -37,11 +35,8 @@ def read_commit_time(objects: HeldDirectory, commit: str) -> int | None:
     found = _read(objects, commit)
     if found is None:
         return None
-    parents = found[3]
-    for start in range(0, len(parents), _PARENT):
-        if _read(objects, parents[start + len(b"parent ") : start + _PARENT - 1].decode()) is None:
-            return None
-    return int(found[4])
+    parents = found[3].decode().split()[1::2]
+    return int(found[4]) if all(_read(objects, parent) for parent in parents) else None
 
 
 def _read(objects: HeldDirectory, commit: str) -> re.Match[bytes] | None:
