@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,10 @@ TIMES = {count: Row(f"hosts.{count}", f"install --all, {count} hosts", TIME, HOW
 EACH = {count: Row(f"hosts.{count}.each", f"for each of {count} hosts", TIME, HOW, unit="s") for count in COUNTS}
 GROWTH = Row(
     "hosts.growth",
-    "each of 32 hosts more",
-    "each of 8 hosts more",
-    "The time for each host more than 2: both less the time of the run with 2 hosts, so that the start, which all have, hides no growth.",
+    "each turn of 32 hosts more",
+    "each turn of 8 hosts more",
+    f"With --forks {FORKS}, so many hosts have their turn at once: 2 hosts take 1 turn, 8 take 2, 32 take 8. The time for each turn more than 1:"
+    " both less the time of the run with 2 hosts, so that the start, which all have, hides no growth.",
     1.2,
 )
 STARTED = "module: profiles.run with options"
@@ -89,9 +91,13 @@ class Hosts:
 
 
 def growth(took: Mapping[int, float]) -> Pair:
-    """Return the time for each host more, of most hosts and of fewer, from the seconds by number of hosts."""
+    """Return the time for each turn more, of most hosts and of fewer, from the seconds by number of hosts."""
     few, middle, most = COUNTS
-    return (took[most] - took[few]) / (most - few), (took[middle] - took[few]) / (middle - few)
+    return (took[most] - took[few]) / (_turns(most) - _turns(few)), (took[middle] - took[few]) / (_turns(middle) - _turns(few))
+
+
+def _turns(hosts: int) -> int:
+    return math.ceil(hosts / FORKS)
 
 
 @contextmanager

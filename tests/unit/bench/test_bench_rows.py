@@ -202,8 +202,8 @@ def test_the_start_counts_once() -> None:
     start, each = 2.0, 0.5
     few, more = (start + count * each for count in (rows_profiles.FEW, rows_profiles.MORE))
     assert rows_profiles.all_in_a_loop(few, more) == pytest.approx(start + rows_profiles.MANY * each)
-    assert rows_hosts.growth({2: 3 + 2, 8: 3 + 8, 32: 3 + 32}) == (1.0, 1.0)
-    most, middle = rows_hosts.growth({2: 3 + 2, 8: 3 + 8, 32: 3 + 80})
+    assert rows_hosts.growth({2: 3 + 1, 8: 3 + 2, 32: 3 + 8}) == (1.0, 1.0)
+    most, middle = rows_hosts.growth({2: 3 + 1, 8: 3 + 2, 32: 3 + 10})
     assert rows_hosts.GROWTH.mark and most / middle > rows_hosts.GROWTH.mark
 
 

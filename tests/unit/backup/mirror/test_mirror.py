@@ -1414,7 +1414,7 @@ def test_processes_share_what_is_done_at_once(total: int, processes: int) -> Non
     [
         ({"is_remote": True, "jobs": 1}, False, 1),
         ({"is_remote": True, "jobs": 3}, False, 3),
-        ({"is_remote": True, "jobs": 0}, False, 8),
+        ({"is_remote": True, "jobs": 0}, False, 16),
         ({"is_remote": True, "jobs": 0}, True, 16),
         ({"is_remote": False, "jobs": 3}, False, 3),
         ({"is_remote": False, "jobs": 0}, True, (os.cpu_count() or 1) + 1),
