@@ -27,7 +27,7 @@ GIT_POINTER = "gitdir: "
 """How such a file begins in a worktree."""
 SEARCH_DEPTH = 3
 """How deep in ``repos_root`` repositories without a project are looked for."""
-REGISTRY_BYTES = TIMES_BYTES = 16 << 20
+REGISTRY_BYTES, TIMES_BYTES = 4 << 20, 16 << 20
 """The largest registry or override."""
 
 
@@ -245,7 +245,12 @@ def backed_up(registry: dict[str, Any]) -> list[str]:
 def _default(registry: dict[str, Any], key: str, default: str) -> str:
     """Return the directory that a key of the table ``defaults`` names."""
     defaults = registry.get("defaults")
-    return _expand(str(defaults.get(key, default) if isinstance(defaults, dict) else default))
+    return _expand(_text(defaults.get(key) if isinstance(defaults, dict) else None, default))
+
+
+def _text(value: Any, default: str) -> str:
+    """Return a value if it is a text, or the default: what reads the registry in full says what is wrong with it."""
+    return value if isinstance(value, str) else default
 
 
 def load() -> Repositories:
@@ -256,7 +261,7 @@ def load() -> Repositories:
     path = registry_path()
     registry = _load_registry(path)
     root = repos_root(registry)
-    repositories = {str(entry["name"]): str(entry.get("repo", entry["name"])) for entry in entries(registry) if entry.get("name")}
+    repositories = {entry["name"]: _text(entry.get("repo"), entry["name"]) for entry in entries(registry) if _text(entry.get("name"), "")}
     repositories |= dict(_overridden(path.parent / "repos.d"))
     return Repositories(root, {name: _repository(root, repo) for name, repo in repositories.items()})
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import re
+from itertools import islice
 from urllib.parse import urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import keys
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.keys import read_keys
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.misspellings import misspellings
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.misspellings import MAX_WARNINGS, misspellings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import SCHEMA, Data, Defaults, Project, Registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.toml_reader import Table, read_toml
 
@@ -35,7 +36,7 @@ def parse(text: str, path: str) -> Registry:
         lan_ip=read_keys(root.table("host"), keys.HOST)["lan_ip"],
         defaults=Defaults(**read_keys(root.table("defaults"), keys.DEFAULTS)),
         projects=_projects(root),
-        warnings=tuple(misspellings(root)),
+        warnings=tuple(islice(misspellings(root), MAX_WARNINGS)),
     )
 
 

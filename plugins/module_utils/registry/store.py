@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser im
 
 _logger = get_logger("registry")
 
-REGISTRY_BYTES = 16 << 20
+REGISTRY_BYTES = 4 << 20
 """The largest registry or override."""
 LOCK_SECONDS = 30.0
 """Seconds that a write waits for another one."""

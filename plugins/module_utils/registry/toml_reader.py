@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TypeVar
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.bounded_toml import NESTED, load_toml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import parse_duration
@@ -39,14 +40,11 @@ class Table:
 
     def line_of(self, key: str) -> int:
         """Return the line of a key; if it has none, of its table, the table around that, or the first line."""
-        statements = parse_statements(self.text)
+        lines = _lines(self.text)
         path = (*self.path, key)
-        while path:
-            for statement in statements:
-                if statement.type and statement.path[: len(path)] == path:
-                    return statement.line
+        while path and path not in lines:
             path = path[:-1]
-        return 1
+        return lines.get(path, 1)
 
     def error(self, key: str, reason: str, *hints: str) -> NotFoundError:
         """Return the error of an invalid value."""
@@ -100,6 +98,7 @@ class Table:
         value = self.data[key]
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.error(key, f"{self._key_name(key)} must be a list of strings")
+        self._check_texts(key, value)
         return tuple(value)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
@@ -125,6 +124,7 @@ class Table:
         for key, value in self.data.items():
             if not isinstance(value, str | int | float):
                 raise self.error(key, f"{self._key_name(key)} must be a string, number or boolean")
+            self._check_texts(key, (key, value))
         return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in self.data.items()}
 
     def _typed(self, key: str, expected_type: type[Any], description: str, default: Any) -> Any:
@@ -132,10 +132,26 @@ class Table:
             return default
         if not isinstance(self.data[key], expected_type):
             raise self.error(key, f"{self._key_name(key)} must be {description}")
+        self._check_texts(key, (self.data[key],))
         return self.data[key]
+
+    def _check_texts(self, key: str, values: Iterable[Any]) -> None:
+        """Check that no text has a NUL, which neither a path nor Incus can have."""
+        if any(isinstance(value, str) and "\0" in value for value in values):
+            raise self.error(key, f"{self._key_name(key)} has the character \\0")
 
     def _key_name(self, key: str) -> str:
         return f"[{dotted_key(self.path)}].{key}" if self.path else key
+
+
+@lru_cache(maxsize=1)
+def _lines(text: str) -> dict[Path, int]:
+    """Return the first line of each key and table, and of what is in it."""
+    lines: dict[Path, int] = {}
+    for statement in parse_statements(text):
+        for size in range(len(statement.path), 0, -1):
+            lines.setdefault(statement.path[:size], statement.line)
+    return lines
 
 
 def read_toml(text: str, file: str) -> Table:
@@ -144,12 +160,12 @@ def read_toml(text: str, file: str) -> Table:
     :raises NotFoundError: it is malformed; the message has file, line and reason.
     """
     try:
-        data = tomllib.loads(text)
+        data = load_toml(text)
         protect(data)
         return Table(data, text, file)
-    except RecursionError:
-        raise NotFoundError(f"{file}, line 1: nested too deeply.", "correct it; the file was not changed") from None
     except ValueError as error:
+        if str(error) == NESTED:
+            raise NotFoundError(f"{file}, line 1: nested too deeply.", "correct it; the file was not changed") from None
         position = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(position[1]) if position else text.count("\n") + 1
         reason = re.sub(r" \(at .*\)", "", str(error))

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 Path: TypeAlias = "tuple[str | int, ...]"
 TOKEN = re.compile(
-    r'''"""(?:\\.|[^\\])*?"""(?:"{0,2})|"(?:\\.|[^"\\])*"'''  # strings
+    r'''"""(?:[^"\\]++|\\.|"(?!""))*+"""(?:"{0,2})|"(?:[^"\\]++|\\.)*+"'''  # strings
     + r"""|'''.*?'''(?:'{0,2})|'[^']*'"""
     + r"""|#[^\n]*|\n|[^\S\n]+|[\[\]{}=,]|[^\s"'#\[\]{}=,]+""",  # comments, ends of lines, blanks, marks, all else
     re.DOTALL,

@@ -13,11 +13,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.context import BackupContext
+from ansible_collections.homelab.repoman.plugins.module_utils.core.bounded_toml import load_toml
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_bytes_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.hung_mounts import hung_mount
 
@@ -167,6 +167,6 @@ def without_last_sync(registry: bytes) -> bytes:
 def project_names(registry: bytes) -> list[str]:
     """Return the names of the projects in the text of a registry; none if it is not one."""
     try:
-        return [str(entry["name"]) for entry in tomllib.loads(registry.decode())["project"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return [str(entry["name"]) for entry in load_toml(registry.decode())["project"]]
+    except (ValueError, KeyError, TypeError):
         return []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY, BackupRoots, Target
+from ansible_collections.homelab.repoman.plugins.module_utils.core.bounded_toml import load_toml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import repoman_command, shell_word
@@ -87,8 +87,8 @@ def with_new_owner(text: str, owner: Owner, now: datetime) -> str:
     """
     import tomlkit
 
+    previous = owner_of(load_toml(text))
     marker = tomlkit.parse(text)
-    previous = owner_of(tomllib.loads(text))
     marker.update(
         {
             "host": owner.host,
@@ -108,8 +108,8 @@ def read_marker(root: str) -> dict[str, Any] | None:
     """
     text = read_marker_text(root)
     try:
-        return None if text is None else tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return None if text is None else load_toml(text)
+    except ValueError as error:
         raise _unreadable(root, str(error)) from error
 
 

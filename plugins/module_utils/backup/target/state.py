@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tomllib
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +15,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.marker import MAX_MARKER_BYTES, Owner, marker_path, owner_of
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import INTERNAL_DIRECTORY
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.records import MAX_RECORDS_BYTES, RECORDS
+from ansible_collections.homelab.repoman.plugins.module_utils.core.bounded_toml import load_toml
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import host_name
@@ -127,7 +127,7 @@ def _judge_marker(root: str, text: str, account: Account) -> tuple[str, str]:
     """Return the state of a backup target with a marker, and the detail."""
     name = marker_path(root).relative_to(root)
     try:
-        marker = tomllib.loads(text)
+        marker = load_toml(text)
     except ValueError:
         return "unreadable", f"{name} is not TOML"
     if "host" not in marker:

@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read TOML with limits, so that a damaged or hostile file costs neither much time nor memory, and what uses its values can rely on them.
+
+The standard library's parser takes integers of any size, which cannot be shown, and time and memory that grow with the square of a key's
+parts; the tables of such a key are nested too deep for everything that walks them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+MAX_DEPTH = 100
+"""The deepest nesting of tables and lists."""
+NESTED = "nested too deeply"
+_LONG_KEY = re.compile(rf"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""")
+_INTEGERS = range(-(1 << 63), 1 << 63)
+"""What TOML allows."""
+
+
+def load_toml(text: str) -> dict[str, Any]:
+    """Return the data of a TOML file.
+
+    :raises ValueError: it is malformed, nested deeper than :data:`MAX_DEPTH`, or has an integer of more than 64 bits.
+    """
+    if _LONG_KEY.search(text):
+        raise ValueError(NESTED)
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(NESTED) from None
+    _check(data)
+    return data
+
+
+def _check(data: dict[str, Any]) -> None:
+    level: list[Any] = [data]
+    for _depth in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif type(value) is int and value not in _INTEGERS:
+                raise ValueError("an integer has more than 64 bits")
+        if not below:
+            return
+        level = below
+    raise ValueError(NESTED)
