@@ -28,6 +28,9 @@ MERGE = "tag:yaml.org,2002:merge"
 BINARY = "tag:yaml.org,2002:binary"
 MAX_NODES = 100_000
 """The largest document, in scalars and collections, with its aliases written out."""
+MAX_DEPTH = 100
+"""The deepest nesting of mappings and lists."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MEANING = {NULL: NULL, MERGE: MERGE, BINARY: BINARY}
 
 
@@ -52,12 +55,13 @@ def compose(text: str) -> yaml.Node | None:
         node: yaml.Node | None = yaml.compose(text, Loader=_loader())
     except yaml.YAMLError as error:
         raise _yaml_error(error) from error
-    try:
-        for number, _node in enumerate(_walk(node, ())):
-            if number > MAX_NODES:
-                raise NotFoundError("it is too large with its aliases written out.", "write it with fewer '*'")
     except RecursionError:
-        raise NotFoundError("it is nested too deeply.", "write it flat") from None
+        raise _too_deep() from None
+    except (ValueError, OverflowError) as error:  # an escaped character that does not exist, without libyaml
+        raise NotFoundError(f"{error}.", "correct it") from error
+    for number, _node in enumerate(_walk(node, ())):
+        if number > MAX_NODES:
+            raise NotFoundError("it is too large with its aliases written out.", "write it with fewer '*'")
     return node
 
 
@@ -129,6 +133,8 @@ def scalar(node: yaml.ScalarNode) -> str | None:
             raise _error(node, f"the value of !!binary is {reason}", "Incus stores text: write it without !!binary") from error
     if "\0" in text:
         raise _error(node, "a text contains the character \\0, which Incus cannot store", "take it out")
+    if _SURROGATE.search(text):  # libyaml does not read it
+        raise _error(node, "a text contains half a character", "write it in UTF-8, without '\\u'")
     return text
 
 
@@ -164,6 +170,8 @@ def _walk(node: yaml.Node | None, ancestors: tuple[yaml.Node, ...]) -> Iterator[
         return
     if any(node is ancestor for ancestor in ancestors):
         raise _error(node, "it contains itself", "write it without '*'")
+    if len(ancestors) == MAX_DEPTH:
+        raise _too_deep()
     keys: set[str] = set()
     for item in node.value:
         for child in item if isinstance(item, tuple) else (item,):
@@ -176,6 +184,10 @@ def _walk(node: yaml.Node | None, ancestors: tuple[yaml.Node, ...]) -> Iterator[
 
 def _error(node: yaml.Node, reason: str, hint: str) -> NotFoundError:
     return NotFoundError(f"line {node.start_mark.line + 1}: {reason}.", hint)
+
+
+def _too_deep() -> NotFoundError:
+    return NotFoundError("it is nested too deeply.", "write it flat")
 
 
 def _yaml_error(error: yaml.YAMLError) -> NotFoundError:
