@@ -162,15 +162,25 @@ def read_left_out(path: Path) -> dict[str, dict[str, Any]]:
         records = read_json(path, MAX_BYTES)
         return {
             str(name): {
-                "skipped": [str(path) for path in record["skipped"]],
-                "followed": [str(path) for path in record["followed"]],
+                "skipped": [_path(path) for path in record["skipped"]],
+                "followed": [_path(path) for path in record["followed"]],
                 "excluded": int(record["excluded"]),
-                "unverified": {str(path): str(reason) for path, reason in record.get("unverified", {}).items()},
+                "unverified": {_path(path): str(reason) for path, reason in record.get("unverified", {}).items()},
             }
             for name, record in records.items()
         }
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return {}
+
+
+def _path(path: Any) -> str:
+    """Return a path of the record.
+
+    :raises ValueError: it cannot be one.
+    """
+    if not isinstance(path, str) or "\0" in path:
+        raise ValueError(f"{path!r} is no path")
+    return path
 
 
 def _is_empty(top: str, path: bytes) -> bool:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+_SURROGATE = re.compile(r"\\u[dD](?:[89abABd-fD-F]|[cC][0-7])")
+"""An escape of a surrogate, except of those in which Python keeps the bytes of a path."""
 
 
 def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
@@ -60,8 +64,26 @@ def read_json(path: Path, limit: int) -> Any:
     :raises OSError: as :func:`read_limited`.
     :raises ValueError: it is not JSON, or is nested too deep to be repoman's.
     """
-    text = read_limited(path, limit)
+    return parse_json(read_limited(path, limit))
+
+
+def parse_json(text: str) -> Any:
+    """Return the contents of a JSON text that repoman wrote.
+
+    :raises ValueError: it is not JSON; is nested too deep; or has what repoman never writes: a number that is not finite, or half of a
+        surrogate pair, which neither a path nor an output can have (the bytes of paths that are not UTF-8 are other characters).
+    """
     try:
-        return json.loads(text)
+        data = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if _SURROGATE.search(text):
+            os.fsencode(json.dumps(data, ensure_ascii=False))
     except (RecursionError, MemoryError) as error:
-        raise ValueError(f"{path} is nested too deep, or too large") from error
+        raise ValueError("it is nested too deep, or too large") from error
+    return data
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
