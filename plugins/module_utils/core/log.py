@@ -99,15 +99,16 @@ def protect(data: Any, secret: bool = False) -> None:
     logging = sys.modules.get("logging")
     if logging is None or not logging.getLogger(_NAME).isEnabledFor(logging.DEBUG):
         return
-    if isinstance(data, dict):
-        for key, value in data.items():
-            protect(value, secret or is_secret_key(str(key)))
-    elif isinstance(data, list | tuple):
-        for value in data:
-            protect(value, secret)
-    elif secret and data is not None:
-        text = str(data)
-        _secrets.update(secret_text for secret_text in (text, *text.splitlines()) if len(secret_text.strip()) >= MIN_SECRET_LENGTH)
+    rest = [(data, secret)]  # not by recursion: what another program sent may be nested deep
+    while rest:
+        value, is_secret = rest.pop()
+        if isinstance(value, dict):
+            rest += ((inner, is_secret or is_secret_key(str(key))) for key, inner in value.items())
+        elif isinstance(value, list | tuple):
+            rest += ((inner, is_secret) for inner in value)
+        elif is_secret and value is not None:
+            text = str(value)
+            _secrets.update(part for part in (text, *text.splitlines()) if len(part.strip()) >= MIN_SECRET_LENGTH)
 
 
 def format_command(argv: Sequence[str | bytes]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ RUNNING = 103
 """Status code of an instance that is running."""
 PENDING_CODES = range(100, 200)
 """Status codes of an operation that has not ended."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape of half a character, which only means one together with the other half: it can be neither sent back nor printed."""
 
 
 class IncusError(RepomanError):
@@ -260,6 +263,8 @@ class Client:
     def _parse_response(self, method: str, target: str, status: int, headers: http.client.HTTPMessage, body: bytes) -> Response:
         try:
             document = json.loads(body)
+            if _SURROGATE.search(body):
+                json.dumps(document, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             document = None
         if not has_shape(document, DOCUMENT):
@@ -307,9 +312,7 @@ class Client:
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         if self._connection is None:
             self._connection = UnixConnection(self.path, timeout)
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout)
-        self._connection.timeout = timeout
+        self._connection.set_limit(timeout)
         return exchange(self._connection, method, target, body, headers)
 
     def _unreachable(self, error: OSError) -> UnreachableError:

@@ -11,17 +11,52 @@ installed on each target host, to replace the few lines of this module.
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 
 _logger = get_logger("incus")
+
+MAX_BODY = 256 << 20
+"""Bytes of a response; all instances of a busy server are a tenth of that."""
+PIECE = 1 << 20
+"""Bytes to read at once."""
+
+
+class DeadlineSocket(socket.socket):
+    """A unix socket with limits for all reads together: a peer that sends a byte now and then, or never ends, cannot go on for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._deadline, self._room = math.inf, MAX_BODY
+
+    def set_limit(self, seconds: float) -> None:
+        """Set the seconds from now in which all reads, and each write, must end; and allow :data:`MAX_BODY` bytes again."""
+        self._deadline, self._room = time.monotonic() + seconds, MAX_BODY
+        self.settimeout(seconds)
+
+    def recv_into(self, *arguments: Any) -> int:
+        """As of the base class.
+
+        :raises TimeoutError: the time is over. :class:`http.client.HTTPException`: there is too much.
+        """
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(None if remaining == math.inf else remaining)
+        size = super().recv_into(*arguments)
+        self._room -= size
+        if self._room < 0:
+            raise http.client.HTTPException(f"the response is larger than {MAX_BODY} bytes")
+        return size
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -29,13 +64,19 @@ class UnixConnection(http.client.HTTPConnection):
 
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("incus", timeout=timeout)
-        self.path = path
+        self.path, self._seconds = path, timeout
+
+    def set_limit(self, seconds: float) -> None:
+        """Set the seconds that the next response may take."""
+        self._seconds = seconds
+        if isinstance(self.sock, DeadlineSocket):
+            self.sock.set_limit(seconds)
 
     def connect(self) -> None:
         """Connect to the socket file."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        self.sock = connected = DeadlineSocket()
+        connected.set_limit(self._seconds)
+        connected.connect(self.path)
 
 
 @contextmanager
@@ -75,8 +116,8 @@ def exchange(
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Send a request; return status, headers and body of the response. The trace shows it without body and headers.
 
-    :param limit: number of bytes of the body to read at most.
-    :raises OSError: there is no response. :class:`http.client.HTTPException`: it is not HTTP.
+    :param limit: number of bytes that the body may have; by default :data:`MAX_BODY`.
+    :raises OSError: there is no response. :class:`http.client.HTTPException`: it is not HTTP, or too large.
     """
     server = "" if isinstance(connection, UnixConnection) else f"https://{connection.host}:{connection.port}"
     started, outcome = time.monotonic(), "no answer"
@@ -86,8 +127,23 @@ def exchange(
         length = response.headers.get("Content-Length")
         if length is not None and not length.strip().isdecimal():  # http.client would wait for the end of the connection
             raise http.client.HTTPException(f"invalid length: {length}")
-        content = response.read(limit)
+        content = _body(response, MAX_BODY if limit is None else limit)
         outcome = str(response.status)
         return response.status, response.headers, content
     finally:
         _logger.debug("%s %s%s %s %d ms", method, server, target, outcome, 1000 * (time.monotonic() - started))
+
+
+def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """Return the body of a response, read in pieces: ``http.client`` makes room at once for the length that a response or a chunk announces."""
+    body = bytearray()
+    try:
+        while piece := response.read(PIECE):
+            body += piece
+            if len(body) > limit:
+                raise http.client.HTTPException(f"the response is larger than {limit} bytes")
+    except ValueError as error:
+        raise http.client.HTTPException("a chunk has a negative length") from error
+    if response.length:
+        raise http.client.IncompleteRead(bytes(body), response.length)
+    return bytes(body)

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import os
 import socket
+import time
 from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
@@ -44,7 +45,7 @@ class WebSocket:
 
     :param path: of the unix socket.
     :param target: request path.
-    :param timeout: seconds that connecting and each read may take.
+    :param timeout: seconds that connecting may take, and each read after it.
     :raises OSError: it cannot be connected. :class:`ProtocolError`: the peer refuses, or does not speak WebSocket.
     """
 
@@ -60,7 +61,8 @@ class WebSocket:
         try:
             self.socket.settimeout(timeout)
             self.socket.connect(path)
-            self._shake_hands(target)
+            self._shake_hands(target, time.monotonic() + timeout)
+            self.socket.settimeout(timeout)
         except BaseException:
             self.close()
             raise
@@ -129,7 +131,7 @@ class WebSocket:
         self.is_open = self._is_data or opcode in (PING, PONG)
         return True
 
-    def _shake_hands(self, target: str) -> None:
+    def _shake_hands(self, target: str, deadline: float) -> None:
         _logger.debug("WebSocket %s", target.partition("?")[0])  # the query has a secret
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
@@ -139,6 +141,10 @@ class WebSocket:
         self.socket.sendall(request.encode())
         head = b""
         while b"\r\n\r\n" not in head:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            self.socket.settimeout(remaining)
             piece = self.socket.recv(PIECE)
             if not piece or len(head) > MAX_HEAD:
                 raise ProtocolError("no answer to the handshake")
