@@ -29,7 +29,7 @@ from scripted_daemon import Daemon, Reply, serve
 settings.register_profile(
     "repoman",
     deadline=None,
-    max_examples=60,
+    max_examples=60 * int(os.environ.get("REPOMAN_EXAMPLES", "1")),
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],  # how fast a busy machine is, is no fault
 )
