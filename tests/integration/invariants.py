@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must hold after each command, whatever happened to it: judged by programs that are not ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from world import TIMEOUT, World
+
+STATES = {"creating", "ready"}
+FLEETING = re.compile(r"\.(?:repoman-(?:probe|clone|restore)-|.*\.new$)")
+"""Names of files that only exist while a command runs."""
+TIMES = {"time", "seconds", "duration", "last_sync", "log", "took", "until", "since", "age"}
+"""Keys of results that differ from run to run."""
+Run = Callable[[bool], Any]
+"""Runs a command, in check mode or for real, and returns its result as JSON."""
+
+
+def problems(world: World, backup: Path | None = None) -> list[str]:
+    """Return what does not hold, in sentences; an empty list is what a test wants.
+
+    :param backup: the target, if the world has one.
+    """
+    found = [*_registry(world), *_instances(world)]
+    if backup is not None:
+        found += _mirrors(backup)
+    return found
+
+
+def leftovers(world: World, backup: Path | None = None) -> list[str]:
+    """Return files of interrupted commands; after a command that ended by itself there are none."""
+    config, state = world.registry.parent, world.home / ".local/state/repoman"
+    found = [str(path) for root in (config, state, world.user_dir) for path in root.rglob(".*") if FLEETING.match(path.name)]
+    found += [str(path) for path in (config / "locks").glob("*")]
+    found += [str(path) for path in world.repos.glob(".repoman-*")]
+    if backup is not None:
+        found += [str(path) for path in (backup / ".repoman/work").rglob("*") if not path.is_dir()]
+    return sorted(set(found))
+
+
+def settles(run: Run) -> Any:
+    """Run a command in the four ways, after whatever happened before; return the result of the run that may change something.
+
+    The prediction says what the run then does, and neither the second run nor a prediction after it has anything to do.
+    """
+    predicted, done, again, after = run(True), run(False), run(False), run(True)
+    for result in (predicted, done, again, after):
+        assert not result.get("failed"), result
+    assert without_times(predicted.get("projects", predicted["changed"])) == without_times(done.get("projects", done["changed"])), (
+        predicted,
+        done,
+    )
+    assert not again["changed"] and not after["changed"], (again, after)
+    return done
+
+
+def without_times(value: Any) -> Any:
+    """Return a result without what differs from run to run."""
+    if isinstance(value, dict):
+        return {key: without_times(each) for key, each in value.items() if key not in TIMES}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
+
+
+def _registry(world: World) -> Iterator[str]:
+    """The registry parses, and names each project once."""
+    try:
+        text = world.registry.read_text()
+        names = [entry["name"] for entry in tomllib.loads(text).get("project", [])]
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError) as error:
+        yield f"the registry does not parse: {error}"
+        return
+    if len(set(names)) != len(names):
+        yield f"the registry names a project twice: {names}"
+
+
+def _instances(world: World) -> Iterator[str]:
+    """Each instance that repoman made has an owner and a state that it knows."""
+    for name, instance in world.instances().items():
+        config = instance["config"]
+        marks = {key for key in config if key.startswith("user.repoman.")}
+        if not marks:
+            continue  # somebody made it by hand
+        if missing := {"user.repoman.owner", "user.repoman.uid", "user.repoman.project"} - marks:
+            yield f"{name} has no {sorted(missing)}"
+        if config.get("user.repoman.state") not in STATES:
+            yield f"{name} has the state {config.get('user.repoman.state')!r}"
+        try:
+            json.loads(config.get("user.repoman.applied", "{}"))
+        except ValueError as error:
+            yield f"{name} does not say what was applied: {error}"
+
+
+def _mirrors(backup: Path) -> Iterator[str]:
+    """Git and Mercurial accept each mirror."""
+    for path in sorted(backup.iterdir()) if backup.exists() else ():
+        if (path / ".git").exists():
+            yield from _said(path, "git", "-c", "safe.directory=*", "fsck", "--full", "--strict", "--no-progress")
+        elif (path / ".hg").exists():
+            yield from _said(path, "hg", "verify", "--quiet")
+
+
+def _said(place: Path, *command: str) -> Iterator[str]:
+    env = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HGRCPATH": ""}
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if done.returncode:
+        yield f"{place.name}: {' '.join(command)}: {done.stdout}{done.stderr}"
