@@ -36,7 +36,7 @@ def problems(world: World, backup: Path | None = None) -> list[str]:
 
 
 def leftovers(world: World, backup: Path | None = None) -> list[str]:
-    """Return files of interrupted commands; after a command that ended by itself there are none."""
+    """Return the files that interrupted commands left. A command that ends by itself leaves none."""
     config, state = world.registry.parent, world.home / ".local/state/repoman"
     found = [str(path) for root in (config, state, world.user_dir) for path in root.rglob(".*") if FLEETING.match(path.name)]
     found += [str(path) for path in (config / "locks").glob("*")]

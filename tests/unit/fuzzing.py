@@ -40,7 +40,7 @@ def paths(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def damaged_data(valid: Any, odd: list[Any] = ODD) -> st.SearchStrategy[Any]:
-    """Return data in which up to three values are replaced by odd ones, removed, or have odd keys beside them."""
+    """Return data with up to three changes: a value is replaced by an odd one, removed, or moved to an odd key."""
     places = sorted(paths(valid), key=len)
 
     @st.composite
@@ -97,7 +97,7 @@ def damaged_bytes(valid: bytes) -> st.SearchStrategy[bytes]:
 
 
 def outcome(read: Callable[[], object]) -> str:
-    """Return the message of the error that a reader raises, which is one for users, or an empty text."""
+    """Return the message of the user error that a reader raises, or an empty string."""
     try:
         read()
     except RepomanError as error:

@@ -179,7 +179,7 @@ def _path(path: Any) -> str:
     :raises ValueError: it cannot be one.
     """
     if not isinstance(path, str) or "\0" in path:
-        raise ValueError(f"{path!r} is no path")
+        raise ValueError(f"{path!r} is not a path")
     return path
 
 

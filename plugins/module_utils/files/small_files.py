@@ -17,7 +17,7 @@ from typing import Any
 
 CHUNK = 1 << 20
 _SURROGATE = re.compile(r"\\u[dD](?:[89abABd-fD-F]|[cC][0-7])")
-"""An escape of a surrogate, except of those in which Python keeps the bytes of a path."""
+"""An escape of a surrogate. Python stores bytes of paths that are not UTF-8 as U+DC80 to U+DCFF, which do not count."""
 
 
 def read_limited(path: Path, limit: int, *, waits: bool = False) -> str:
@@ -85,5 +85,5 @@ def parse_json(text: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a number")
     return number

@@ -117,7 +117,7 @@ def exchange(
     """Send a request; return status, headers and body of the response. The trace shows it without body and headers.
 
     :param limit: number of bytes that the body may have; by default :data:`MAX_BODY`.
-    :raises OSError: there is no response. :class:`http.client.HTTPException`: it is not HTTP, or too large.
+    :raises OSError: no response arrives. :class:`http.client.HTTPException`: the response is not HTTP, or is too large.
     """
     server = "" if isinstance(connection, UnixConnection) else f"https://{connection.host}:{connection.port}"
     started, outcome = time.monotonic(), "no answer"

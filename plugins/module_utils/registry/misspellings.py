@@ -23,7 +23,7 @@ TABLES = {
 """The keys of each table; ``llm`` is of schema 2."""
 PROJECT = "project"
 MAX_WARNINGS = 20
-"""Nobody reads more, and a damaged file may have thousands."""
+"""The most warnings that a run prints; a damaged file may cause thousands."""
 PROJECT_KEYS = tuple(key.name for key in keys.PROJECT)
 
 

@@ -151,7 +151,7 @@ SLOW = {
 
 @pytest.mark.parametrize("name", SLOW)
 def test_slow_answers(server: Server, name: str) -> None:
-    """The limit is that of the whole answer, not of each byte of it."""
+    """The limit holds for the whole answer, not for each byte."""
     server.answer = trickle(*SLOW[name])
     assert "did not answer GET /1.0/instances within" in bounded(lambda: read_instances(server, timeout=0.3))
 

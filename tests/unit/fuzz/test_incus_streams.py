@@ -33,7 +33,7 @@ def handshake(request: bytes) -> bytes:
 
 
 def read_stream(server: Server, timeout: float = 30) -> bytes:
-    """Read a stream to its end, or a mebibyte of it."""
+    """Read a stream to its end, at most a mebibyte."""
     data = b""
     try:
         stream = WebSocket(server.path, "/x", timeout)

@@ -192,7 +192,7 @@ def test_json_files(place: Path, name: str) -> None:
 
 @given(damaged=damaged_bytes(MARKER.encode()))
 def test_markers(place: Path, damaged: bytes) -> None:
-    """One that cannot be read is an error: the target may be another one's."""
+    """A marker that cannot be read is an error, because the target may belong to somebody else."""
     outcome(lambda: read_the_marker(place, damaged))
 
 
