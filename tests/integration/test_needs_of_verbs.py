@@ -32,7 +32,7 @@ PLAYBOOK = re.compile(r"/site-packages/(?!repoman/)|/repoman/(?:engine|loading|p
 """What only verbs that run a playbook need."""
 READS = """\
 callback: report
-core: errors formatting log module names progress quoting secrets times warnings
+core: bounded_toml errors formatting log module names progress quoting secrets times warnings
 files: atomic directory_cursor lock small_files tree
 host: account hung_mounts mounts
 incus: client command_line shapes transport
@@ -50,7 +50,7 @@ registry: override
 """
 LIST_GIT = """\
 files: beneath paths source_files
-process: command identity runner
+process: command identity runner termination
 vcs: borrowed_objects confined_tree detect hg hg_extension parallel state
 vcs/git: commit config environment location refs repository scratch scratch_place
 """
@@ -62,7 +62,7 @@ plugin_utils/views: common profiles render
 profiles: changes comparison context copying install_record installed library replaced run sources template yaml_reader
 """
 SHELL = """\
-core: errors formatting log names progress quoting secrets times warnings
+core: bounded_toml errors formatting log names progress quoting secrets times warnings
 files: atomic directory_cursor lock small_files tree
 host: account hung_mounts mounts
 incus: client command_line shapes transport

@@ -163,6 +163,8 @@ def test_what_is_known_shows_before_the_rest(ready: World) -> None:
     os.chown(held, ready.me.uid, ready.me.gid)
     text, code = on_screen(ready, lambda process: process.send_signal(signal.SIGINT))
     assert code == 130, text
+    git = ready.run("pgrep", "-a", "-x", "--runstates", "D,R,S", "-U", str(ready.me.uid), "git")
+    assert git.out == ""  # the one that waited for a writer
     assert re.search(r"waiting for a\x1b\[\?7h\n(waiting for the rollback.*\n)?repoman: error: interrupted\.", text), text
     writers: list[int] = []
     text, code = on_screen(ready, lambda _process: writers.append(os.open(held, os.O_RDWR)))

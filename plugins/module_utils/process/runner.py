@@ -20,6 +20,7 @@ from typing import Any
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.process.command import Command
 from ansible_collections.homelab.repoman.plugins.module_utils.process.identity import Identity
+from ansible_collections.homelab.repoman.plugins.module_utils.process.termination import commands_end_too
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SECONDS = 5.0
@@ -93,7 +94,7 @@ class CommandRunner:
             raise CommandError(f"there is no {argv[0]} in {environment.get('PATH', '')}") from error
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
-        with self.waiting():
+        with self.waiting(), commands_end_too():
             try:
                 return self._communicate(process, os.path.basename(argv[0]), stdin)
             except CommandError as error:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -17,6 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.times import 
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import HostFacts
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import PROFILE, root_disk_warnings
+from ansible_collections.homelab.repoman.plugins.module_utils.process.termination import commands_end_too
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, library_of, list_all
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import is_required, mounts_host_path
@@ -76,11 +77,12 @@ def read_status(
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     overlaps = status_overlaps(context, all_instances, context.read_other_instances())
-    with ThreadPoolExecutor() as pool:  # each may take a few seconds
+    with ThreadPoolExecutor() as pool, commands_end_too():  # each may take a few seconds
         states = pool.submit(read_states, readable_paths(summaries), context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
         details = [project_details(context, summary, instances.get(summary["name"]), snapshot) for summary in summaries]
+        wait([states, missing, address])
     projects = [
         summary
         | detail

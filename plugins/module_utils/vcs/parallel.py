@@ -20,6 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from ansible_collections.homelab.repoman.plugins.module_utils.process.termination import commands_end_too
+
 WORKING = 8
 """Repositories that are read at the same time while their commands work."""
 WAITING_FACTOR = 2
@@ -124,7 +126,7 @@ def read_all(items: Collection[Item], read: Callable[[Item], Read], on_progress:
     before: dict[int, Work] = {}
     checked = time.monotonic()
     early = checked + EARLY
-    with ThreadPoolExecutor(MOST, initializer=lambda: threads.add(threading.get_native_id())) as pool:
+    with ThreadPoolExecutor(MOST, initializer=lambda: threads.add(threading.get_native_id())) as pool, commands_end_too():
         while True:
             started = [pool.submit(read, item) for item in islice(queue, limit - len(running))]
             futures += started
