@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -82,7 +82,8 @@ def read_status(
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
         details = [project_details(context, summary, instances.get(summary["name"]), snapshot) for summary in summaries]
-        wait([states, missing, address])
+        running: list[Future[Any]] = [states, missing, address]
+        wait(running)
     projects = [
         summary
         | detail
