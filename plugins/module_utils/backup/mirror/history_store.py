@@ -108,6 +108,7 @@ class HistoryStore(MetadataCopier):
         """Remove a directory if it is empty, and create it in the history, so that a restore of an earlier version has it."""
         parent, name = split_path(path)
         with suppress(FileNotFoundError, NotADirectoryError), self.mirror_directory(parent) as parent_fd:
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
             try:
                 self.with_write_permission(parent, lambda: os.rmdir(name, dir_fd=parent_fd))
             except OSError as error:
@@ -117,7 +118,7 @@ class HistoryStore(MetadataCopier):
                 self.add_counts(1)
                 if self.history is not None:
                     with self._lock, suppress(FileExistsError, NotADirectoryError):
-                        self._make_history_directory(os.path.join(self.history, path))
+                        self._make_history_directory(os.path.join(self.history, path), status)
 
     def history_path(self, path: bytes, *, tree: bool = False) -> bytes:
         """Return a free path in the history for the entry at ``path``, and make its directory.
@@ -145,8 +146,12 @@ class HistoryStore(MetadataCopier):
             self._trees |= tree
         return history_path
 
-    def _make_history_directory(self, path: bytes) -> None:
-        """Create a directory of the history, and its parents."""
+    def _make_history_directory(self, path: bytes, status: os.stat_result | None = None) -> None:
+        """Create a directory of the history, and its parents.
+
+        :param status: of the removed directory, whose owner and mode it gets, because the mirror no longer has them; None if the
+            mirror still has the directory.
+        """
         missing = []
         while path not in self._history_directories:
             missing.append(path)
@@ -163,6 +168,12 @@ class HistoryStore(MetadataCopier):
                     if not stat.S_ISDIR(os.lstat(directory).st_mode):
                         raise
             self._history_directories.add(directory)
+        if status is not None:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:  # an ordinary user must be able to delete the version when it expires
+                self._apply_owner_and_mode(fd, status.st_uid, status.st_gid, status.st_mode | (0o700 if self._uid else 0))
+            finally:
+                os.close(fd)
 
 
 def unused_name(path: bytes) -> bytes:

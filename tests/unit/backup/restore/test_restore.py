@@ -49,10 +49,10 @@ def kept_times(world: BackupHome) -> list[str]:
     return sorted(os.listdir(world.ours("kept")))
 
 
-def next_run(world: BackupHome) -> str:
+def next_run(world: BackupHome, **params: object) -> str:
     """Make a run, in a second of its own, and return its time."""
     before = set(history.version_names(Target(str(world.backup), "")))
-    assert world.sync()["changed"]
+    assert world.sync(**params)["changed"]
     (when,) = set(history.version_names(Target(str(world.backup), ""))) - before
     return when
 
@@ -164,6 +164,27 @@ def test_history_that_was_rewritten_comes_back(world: BackupHome) -> None:
     assert git(old, "fsck", "--full") == ""
     assert git(old, "rev-parse", "HEAD").strip() == lost
     assert git(old, "--no-optional-locks", "status", "--porcelain") == ""
+
+
+def test_directories_that_were_removed_one_by_one_have_their_modes(world: BackupHome) -> None:
+    """Those of packed objects, and those that held a repository: the mirror no longer has them."""
+    repo = world.repos / "isurus"
+    git(repo, "config", "core.sharedRepository", "group")
+    world.write("isurus/sub/way/file")
+    git(repo, "init", "-q", "sub/way/inner")
+    directories = list(repo.glob(".git/objects/??")) + [repo / "sub", repo / "sub/way"]
+    for path in directories:
+        path.chmod(0o2775)
+    world.sync()
+    before = {path: path.stat().st_mode for path in directories}
+    git(repo, "gc", "-q")
+    shutil.rmtree(repo / "sub")
+    when = next_run(world, names=["isurus"], allow_shrink=True)
+    while world.sync()["changed"]:
+        pass
+    old = world.root / "old"
+    world.restore("isurus", **{"from": when, "to": str(old)})
+    assert {path: (old / path.relative_to(repo)).stat().st_mode for path in directories} == before
 
 
 def test_there_was_nothing_before_the_first_run(world: BackupHome) -> None:
