@@ -146,6 +146,17 @@ class HistoryStore(MetadataCopier):
             self._trees |= tree
         return history_path
 
+    def release_history_path(self, path: bytes) -> None:
+        """Give back a path of :meth:`history_path` where nothing was left, with the directories that are empty without it."""
+        with self._lock, suppress(OSError):
+            self._history_names.discard(path)
+            while path != self.history:
+                path = os.path.dirname(path)
+                if any(name.startswith(path + b"/") for name in self._history_names):  # something will be moved there
+                    return
+                os.rmdir(path)
+                self._history_directories.discard(path)
+
     def _make_history_directory(self, path: bytes, status: os.stat_result | None = None) -> None:
         """Create a directory of the history, and its parents.
 

@@ -215,7 +215,8 @@ class HgMirror:
             _make_writable(base)
             for name in names:
                 path = os.path.join(base, name)
-                if os.path.relpath(path, self.build.path) in self.build.linked:
+                relative = os.path.relpath(path, self.build.path)
+                if relative in self.build.linked or _are_equal_symlinks(path, os.path.join(self.build.mirror_path, relative)):
                     os.unlink(path)
                 else:
                     history_size += os.lstat(path).st_size
@@ -224,6 +225,7 @@ class HgMirror:
                     os.rmdir(os.path.join(base, name))
         with suppress(OSError):
             os.rmdir(self.build.path)
+            self.copier.release_history_path(self.build.path)
         self.copier.add_counts(history_size=history_size)
 
     def remove(self) -> None:
@@ -253,3 +255,11 @@ def _make_writable(path: bytes) -> None:
     """Make a directory writable if its mode forbids to move it or to remove its entries."""
     if not os.access(path, os.W_OK):
         os.chmod(path, stat.S_IRWXU)
+
+
+def _are_equal_symlinks(one: bytes, other: bytes) -> bool:
+    """Return whether both are symbolic links to the same place: those are always created again."""
+    try:
+        return os.readlink(one) == os.readlink(other)
+    except OSError:
+        return False

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mirroring
@@ -93,3 +94,23 @@ def test_clones_that_share_files(tmp_path: Path) -> None:
     assert (unit / "one" / log).stat().st_ino == (unit / "two" / log).stat().st_ino
     mirror = place.target / "unit"
     assert (mirror / "one" / log).stat().st_ino == (mirror / "two" / log).stat().st_ino
+
+
+def test_files_that_stay_the_same_make_no_version(tmp_path: Path) -> None:
+    """Files whose inode changed, as after a restore, are linked again, and links are made again: the history has nothing of either."""
+    place = MirrorSandbox(tmp_path)
+    work = place.repos / "work"
+    mirroring.run("hg", "init", str(work))
+    (work / "file").write_text("x")
+    mirroring.hg(work, "commit", "-q", "-A", "-m", "x")
+    (work / ".hg/link").symlink_to("nowhere")
+    place.settled()
+    log = work / ".hg/store/00changelog.i"
+    log.chmod(0o600)
+    log.chmod(0o644)
+    assert "work" in place.sync()
+    assert not list(place.kept().glob("*"))
+    (work / ".hg/link").unlink()
+    (work / ".hg/link").symlink_to("elsewhere")
+    place.sync()
+    assert [os.readlink(path) for path in place.kept().rglob("*") if path.name == "link"] == ["nowhere"]
