@@ -23,16 +23,18 @@ WAIT_READY_SCRIPT = rf"""
 {{
     if command -v cloud-init; then timeout "$limit" cloud-init status --wait; fi
     read -r init </proc/1/comm
-    if [ "$init" = systemd ]; then
+    if [ "$init" = init ]; then init=$(readlink /proc/1/exe); fi
+    case $init in systemd | */systemd)
         timeout "$boot" sh -c 'until [ -e /run/systemd/private ] || [ -e /run/dbus/system_bus_socket ] &&
             case $(systemctl is-system-running --wait) in running|degraded|maintenance) ;; *) false ;; esac
-            do sleep 0.02; done'
-    fi
+            do sleep 0.02; done' ;;
+    esac
 }} </dev/null >/dev/null 2>&1
 echo "{READY_MARK}"
 """
 """Waits until the system and cloud-init have started. Never fails: if something is not ready in time, the next part reports it.
 
+At the start, systemd has the name of the link with which it was started, ``init``, which other programs have for good.
 ``systemctl`` cannot be used before there is one of the two sockets; to run it all the time until then would slow the boot down.
 """
 
