@@ -23,7 +23,9 @@ Request = tuple[str, str]
 """Method and target (path with query) of a request."""
 Refusal = tuple[int, str]
 """HTTP status and words of an error that the proxy answers with in Incus's place."""
-Hook = Callable[[str, str], Refusal | None]
+Rewrite = Callable[[bytes, bytes], bytes]
+"""Gets head and body of Incus's answer, and returns what the client gets in its place before the connection ends."""
+Hook = Callable[[str, str], Refusal | Rewrite | None]
 
 PIECE = 65536
 LINE_END = b"\r\n"
@@ -234,8 +236,8 @@ class RecordingProxy:
     def on_request(self, hook: Hook | None) -> None:
         """Call ``hook(method, target)`` before a request is handed on; ``None`` takes it away.
 
-        It may take its time. What it returns is answered as an error in Incus's place; where it raises,
-        the connection is dropped. In both cases Incus never sees the request.
+        It may take its time. A refusal that it returns is answered in Incus's place; if it raises, the connection is
+        dropped. In both cases Incus never sees the request. A function that it returns rewrites Incus's answer.
         """
         self._hook = hook
 
@@ -287,17 +289,21 @@ class RecordingProxy:
         method, target = request.words[:2]
         with self._lock:
             self._requests.append((method, target))
+        said = None
         if self._hook is not None:
             try:
-                refusal = self._hook(method, target)
+                said = self._hook(method, target)
             except Exception:  # whatever the test throws means: hang up
                 return False
-            if refusal is not None:
+            if isinstance(said, tuple):
                 _copy_body(request, client, _Nowhere())
-                client.send(_refuse(*refusal))
+                client.send(_refuse(*said))
                 return False
         server.send(request.raw)
         _copy_body(request, client, server)
+        if said is not None:
+            client.send(said(*_whole_answer(method, server)))
+            return False
         return self._answer(method, client, server) and not request.closes
 
     def _answer(self, method: str, client: _Stream, server: _Stream) -> bool:
@@ -328,6 +334,29 @@ def _copy_body(request: _Head, client: _Stream, to: _Sink) -> None:
         client.copy_chunks(to)
     else:
         client.copy(request.length or 0, to)
+
+
+class _Memory:
+    """Takes bytes and keeps them."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def send(self, data: bytes) -> None:
+        """Keep ``data``."""
+        self.data += data
+
+
+def _whole_answer(method: str, server: _Stream) -> tuple[bytes, bytes]:
+    """Return head and body of an answer; a chunked body as it is on the wire."""
+    head, body = _Head(server.until(HEAD_END)), _Memory()
+    if method == "HEAD" or int(head.words[1]) in (SWITCHING_PROTOCOLS, NO_CONTENT, NOT_MODIFIED):
+        return head.raw, b""
+    if head.chunked:
+        server.copy_chunks(body)
+    elif head.length is not None:
+        server.copy(head.length, body)
+    return head.raw, body.data
 
 
 def _refuse(status: int, words: str) -> bytes:

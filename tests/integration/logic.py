@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ import importlib, json, os, sys, traceback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 PLUGINS = "ansible_collections.homelab.repoman.plugins."
 run_logic = importlib.import_module(PLUGINS + "module_utils.core.module").run_logic
-modules = {name: importlib.import_module(PLUGINS + "modules.repoman_" + name) for name in ("profile", "project", "registry", "sync")}
+modules = {name: importlib.import_module(PLUGINS + "modules.repoman_" + name) for name in ("profile", "project", "registry", "sync", "restore")}
 
 def run(call):
     os.environ.clear()
@@ -95,11 +96,29 @@ class Logic:
         :param module: its name, without ``repoman_``.
         :param constants: values of names in ``module_utils``.
         """
+        result = self.outcome(module, params, env=env, cwd=cwd, check=check, constants=constants)
+        assert result.code == 0 and "Traceback" not in result.out + result.err, result
+        return result
+
+    def outcome(
+        self,
+        module: str,
+        params: dict[str, Any],
+        *,
+        env: dict[str, str],
+        cwd: Path,
+        check: bool = False,
+        constants: dict[str, Any] | None = None,
+    ) -> Result:
+        """Do the same, and return also what a killed or failed call left; its code is negative if a signal ended it."""
         call = {"module": module, "params": params, "check": check, "env": env, "cwd": str(cwd), "constants": constants or {}}
         self._calls.write(os.fsencode(json.dumps(call)) + b"\n")
         self._calls.flush()
         if not select.select([self._answers], [], [], TIMEOUT)[0]:
             self._process.kill()
-        result = Result(*json.loads(self._answers.readline()))
-        assert result.code == 0 and "Traceback" not in result.out + result.err, result
-        return result
+        return Result(*json.loads(self._answers.readline()))
+
+    def kill(self) -> None:
+        """Kill the process of the current call; those that work for it end by themselves."""
+        for child in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)

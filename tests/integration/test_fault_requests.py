@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every request of every verb that changes something in Incus goes wrong in every way that the table of faults has.
+
+``make test`` takes a sample, ``REPOMAN_FAULTS=1`` all of it. ``REPOMAN_FAULT=lost-answer@7`` runs one case of each verb.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from typing import Any
+
+import pytest
+from faults import KINDS, LIMITS, LONG, SHORT, Fault, Kind
+from faulty_verbs import VERBS, Verb, furnish, of_others, parts, pending, settle_down
+from invariants import leftovers, problems, settles
+from proxy import RecordingProxy
+from world import Result, World
+
+EVERY = int(os.environ.get("REPOMAN_FAULTS", "150"))
+SEED = int(os.environ.get("REPOMAN_SEED", "0"))
+ONLY = os.environ.get("REPOMAN_FAULT", "")
+BOUND = 60
+"""Seconds in which a run with a fault must end; each of its limits is shorter."""
+ADMITS = re.compile(r"could not undo|could not start|was deleted, but|if the profile was replaced|it is stopped; fix")
+"""Hints and messages that say what was not undone."""
+RESTARTS = {"restart"}
+"""Verbs that change something each time."""
+
+
+class Case:
+    """One fault at one request of a verb.
+
+    :param wanted: what there is of the verb's projects and profiles after a run without a fault.
+    """
+
+    def __init__(self, world: World, proxy: RecordingProxy, verb: Verb, wanted: dict[str, Any]) -> None:
+        self.world, self.proxy, self.verb, self.wanted = world, proxy, verb, wanted
+        self.found: list[str] = []
+
+    def run(self, kind: Kind, at: int) -> bool:
+        """Run it; return whether the fault happened. What is wrong is in ``found``."""
+        world, verb, proxy = self.world, self.verb, self.proxy
+        verb.prepare(world)
+        settle_down(world)
+        before, others = parts(world, verb.names), of_others(world)
+        fault = Fault(world, kind, at)
+        proxy.on_request(fault)
+        began = time.monotonic()
+        result = self._call(SHORT if kind.is_silent else LONG)
+        seconds = time.monotonic() - began
+        fault.over.set()
+        proxy.settle()
+        proxy.on_request(None)
+        if seconds > BOUND:
+            self.found.append(f"took {seconds:.0f} s")
+        self._judge(result, kind, before)
+        self.found += problems(world)
+        settle_down(world)
+        self._next_run()
+        if of_others(world) != others:
+            self.found.append(f"what is somebody else's has changed: {of_others(world)} instead of {others}")
+        return fault.happened
+
+    def _call(self, timeout: float) -> Result:
+        world, verb = self.world, self.verb
+        assert world.logic
+        return world.logic.outcome(verb.module, verb.params | {"timeout": timeout}, env=world.env(), cwd=world.home, constants=LIMITS)
+
+    def _judge(self, result: Result, kind: Kind, before: dict[str, Any]) -> None:
+        """Check that a run ended with a sentence and a hint, and that what it says is so."""
+        if kind.kills and result.code == -signal.SIGKILL:
+            return
+        if result.code or "Traceback" in result.out + result.err:
+            self.found.append(f"exit status {result.code}: {result.err}")
+            return
+        document = json.loads(result.out)
+        failed = bool(document.get("failed"))
+        if failed and not (document["exit_code"] in (1, 3, 4) and document["msg"].strip().endswith(".") and document["hints"]):
+            self.found.append(f"no sentence with a hint: {document}")
+        now = parts(self.world, self.verb.names)
+        items = {item["name"]: item for item in document.get("projects", document.get("profiles", ()))}
+        for name in self.verb.names:
+            item = items.get(name, document)
+            if item.get("failed") or item.get("action") == "failed" or (name not in items and failed):
+                said = " ".join([item["msg"], *item["hints"]])
+                if now[name] != before[name] and not ADMITS.search(said):
+                    self.found.append(f"{name} is {now[name]}, was {before[name]}, and it says: {said}")
+            elif now[name] != self.wanted[name]:
+                self.found.append(f"{name} is {now[name]} after success, not {self.wanted[name]}: {item}")
+
+    def _next_run(self) -> None:
+        world, verb = self.world, self.verb
+
+        def run(check: bool) -> Any:
+            return world.module(verb.module, check=check, **verb.params)
+
+        try:
+            if verb.name in RESTARTS:
+                assert not run(False).get("failed")
+            else:
+                settles(run)
+        except AssertionError as error:
+            self.found.append(f"the next run: {error}")
+        now = parts(world, verb.names)
+        if now != self.wanted:
+            self.found.append(f"after the next run: {now} instead of {self.wanted}")
+        self.found += [f"left: {each}" for each in leftovers(world)]
+        settle_down(world)
+
+
+def cases(verb: Verb, requests: list[tuple[str, str]]) -> list[tuple[Kind, int]]:
+    """Return the cases of a verb, or a sample of them."""
+    if ONLY:
+        name, _at, number = ONLY.partition("@")
+        return [(kind, int(number)) for kind in KINDS if kind.name == name]
+    table = [(kind, at) for at, (_method, target) in enumerate(requests) for kind in KINDS if kind.part in target]
+    random.Random(f"{SEED} {verb.name}").shuffle(table)
+    return table[:: EVERY] if EVERY > 1 else table
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_a_fault_at_any_request(ready: World, proxy: RecordingProxy, verb: Verb) -> None:
+    """It ends in time with a sentence that is true; nothing of anybody else's is touched, and the next run finishes the work."""
+    furnish(ready)
+    verb.prepare(ready)
+    settle_down(ready)
+    proxy.clear()
+    result = ready.module(verb.module, **verb.params)
+    assert not result.get("failed") and result["changed"], result
+    proxy.settle()
+    requests = proxy.requests
+    wanted = parts(ready, verb.names)
+    report = []
+    for kind, at in cases(verb, requests):
+        proxy.clear()
+        case = Case(ready, proxy, verb, wanted)
+        case.run(kind, at)
+        if case.found:
+            told = "\n    ".join(case.found)
+            request = proxy.requests[at] if at < len(proxy.requests) else "?"
+            report.append(f"REPOMAN_FAULT={kind.name}@{at} -k {verb.name} {request}\n    {told}")
+            print(report[-1], flush=True)
+    assert not report, "\n".join(report)
+    assert pending(ready) == []
