@@ -74,11 +74,6 @@ class Fault:
             return self.kind.act(self)
         return None
 
-    @property
-    def happened(self) -> bool:
-        """Whether the run had so many requests."""
-        return bool(self.request[0])
-
     def kill(self) -> None:
         """Kill the run."""
         assert self.world.logic

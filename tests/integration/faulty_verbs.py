@@ -8,7 +8,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from world import TIMEOUT, IncusRefusalError, World
@@ -17,6 +17,7 @@ NEIGHBOUR = "neighbour"
 """An instance and a profile of somebody else."""
 OVERRIDE = '[config]\n"user.note" = "hi"\n[devices.data]\ntype = "disk"\nsource = "{home}/data"\npath = "{home}/deep/er/data"\n'
 HAND_MADE = {"description": "by hand", "config": {"user.mine": "1"}, "devices": {}}
+LAST = HAND_MADE | {"description": "another"}
 TEMPLATE = 'description: of the library\nconfig:\n  user.who: "${USER}"\n'
 PROFILES = ("first", "second", "third", "last")
 FLEETING = {"user.repoman.run"}
@@ -32,6 +33,7 @@ class Verb:
     :param module: that it runs, and ``params``, its options.
     :param prepare: makes the state that the verb begins with, from any state in which a run of it may have ended.
     :param names: of what it changes.
+    :param undoes: whether it undoes what it may have changed when it fails, so that it never leaves open what Incus has done.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Verb:
     params: dict[str, Any]
     prepare: Callable[[World], None]
     names: tuple[str, ...] = ("demo",)
-    constants: dict[str, Any] = field(default_factory=dict)
+    undoes: bool = True
 
 
 def furnish(world: World) -> None:
@@ -54,7 +56,12 @@ def furnish(world: World) -> None:
     world.api(
         "POST",
         "/1.0/instances?project=repoman",
-        {"name": NEIGHBOUR, "source": {"type": "image", "alias": "busybox"}, "profiles": ["default", NEIGHBOUR], "config": {"user.note": "mine"}},
+        {
+            "name": NEIGHBOUR,
+            "source": {"type": "image", "alias": "busybox"},
+            "profiles": ["default", NEIGHBOUR],
+            "config": {"user.note": "mine"},
+        },
     )
 
 
@@ -82,7 +89,10 @@ def parts(world: World, names: tuple[str, ...]) -> dict[str, Any]:
 def of_others(world: World) -> list[Any]:
     """Return what is somebody else's, as Incus describes it."""
     instance = world.instances().get(NEIGHBOUR)
-    return [instance and {key: value for key, value in instance.items() if key != "last_used_at"}, _profile(world.profiles().get(NEIGHBOUR))]
+    return [
+        instance and {key: value for key, value in instance.items() if key != "last_used_at"},
+        _profile(world.profiles().get(NEIGHBOUR)),
+    ]
 
 
 def _essence(instance: dict[str, Any] | None) -> Any:
@@ -169,7 +179,9 @@ def _adoptable(world: World) -> None:
     forget(world, "demo")
     device = {"type": "disk", "source": str(world.repos / "demo"), "path": str(world.repos / "demo"), "shift": "true"}
     source = {"type": "image", "alias": "busybox"}
-    world.api("POST", "/1.0/instances?project=repoman", {"name": "demo", "source": source, "profiles": ["default"], "devices": {"mine": device}})
+    world.api(
+        "POST", "/1.0/instances?project=repoman", {"name": "demo", "source": source, "profiles": ["default"], "devices": {"mine": device}}
+    )
     power(world, "demo", "start")
 
 
@@ -182,7 +194,9 @@ def _no_setup(world: World) -> None:
 
 def _other_features(world: World) -> None:
     _no_setup(world)
-    world.api("POST", "/1.0/projects", {"name": "repoman", "description": "", "config": {"features.images": "true", "features.profiles": "true"}})
+    world.api(
+        "POST", "/1.0/projects", {"name": "repoman", "description": "", "config": {"features.images": "true", "features.profiles": "true"}}
+    )
 
 
 def _profiles(world: World, **bodies: Any) -> None:
@@ -200,7 +214,7 @@ def _profiles(world: World, **bodies: Any) -> None:
 def _some_profiles(world: World) -> None:
     for path in (world.home / ".local/state/repoman/replaced").glob("*"):
         path.unlink()
-    _profiles(world, second=HAND_MADE, last=HAND_MADE | {"description": "another"})
+    _profiles(world, second=HAND_MADE, last=LAST)
 
 
 def _all_profiles(world: World) -> None:
@@ -223,7 +237,9 @@ VERBS = (
     Verb("adopt", "project", {"projects": [{"name": "demo", "adopt": True}], "state": "started"}, _adoptable),
     Verb("start", "project", _named("demo") | {"state": "started"}, lambda world: _stopped(world, "demo")),
     Verb("stop", "project", _named("demo") | {"state": "stopped"}, lambda world: have(world, "demo")),
-    Verb("stop-several", "project", _named("demo", "one") | {"state": "stopped"}, lambda world: have(world, "demo", "one"), ("demo", "one")),
+    Verb(
+        "stop-several", "project", _named("demo", "one") | {"state": "stopped"}, lambda world: have(world, "demo", "one"), ("demo", "one")
+    ),
     Verb("restart", "project", _named("demo") | {"state": "restarted"}, lambda world: have(world, "demo")),
     Verb("remove", "project", {"projects": [{"name": "demo"}], "state": "absent"}, lambda world: have(world, "demo")),
     Verb(
@@ -233,8 +249,14 @@ VERBS = (
         lambda world: have(world, "demo", "one"),
         ("demo", "one"),
     ),
-    Verb("install", "profile", {"names": list(PROFILES)}, _some_profiles, PROFILES),
-    Verb("uninstall", "profile", {"names": list(PROFILES), "state": "absent"}, _all_profiles, PROFILES),
-    Verb("setup", "registry", {"host": {"lan_ip": "192.0.2.10"}}, _no_setup, ("setup",)),
-    Verb("setup-again", "registry", {"host": {"lan_ip": "192.0.2.10"}}, _other_features, ("setup",)),
+    Verb("install", "profile", {"names": list(PROFILES)}, _some_profiles, PROFILES, undoes=False),
+    Verb("uninstall", "profile", {"names": list(PROFILES), "state": "absent"}, _all_profiles, PROFILES, undoes=False),
+    Verb("setup", "registry", {"host": {"lan_ip": "192.0.2.10"}}, _no_setup, ("setup",), undoes=False),
+    Verb("setup-again", "registry", {"host": {"lan_ip": "192.0.2.10"}}, _other_features, ("setup",), undoes=False),
 )
+
+
+def is_lost(world: World, name: str, body: dict[str, Any]) -> bool:
+    """Return whether a profile made by hand is neither installed nor saved."""
+    saved = [path.read_text() for path in (world.home / ".local/state/repoman/replaced").glob("*.yml")]
+    return _profile(world.profiles().get(name)) != body and not any(body["description"] in text for text in saved)

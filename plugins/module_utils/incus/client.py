@@ -37,6 +37,7 @@ HTTP_CONFLICT = 409
 HTTP_NOT_FOUND = 404
 HTTP_FORBIDDEN = 403
 HTTP_PRECONDITION_FAILED = 412
+LOG_HINT = "sudo journalctl --unit incus --lines 20   # the log of Incus; then run the command again"
 RUNNING = 103
 """Status code of an instance that is running."""
 PENDING_CODES = range(100, 200)
@@ -56,6 +57,10 @@ class IncusError(RepomanError):
         super().__init__(message, *hints)
         self.code = code
         self.reason = reason
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the error as the result of a module; without another hint, it names Incus's log."""
+        return super().as_result() | {"hints": self.hints or [LOG_HINT]}
 
 
 class UnreachableError(RepomanError):

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -78,23 +79,29 @@ class ProfileChange(PlannedItem):
         super().__init__()
         self.name, self.context, self.current = name, context, current
         self.result: dict[str, Any] = {"name": name}
+        self.is_applied = False
 
     def remake_plan(self) -> Plan:
         """Read the profile again, and plan from that."""
         self.current = read_one(self.name, self.context.client).get(self.name)
         return self.make_plan()
 
+    def on_success(self) -> None:
+        """Note that the plan was applied."""
+        self.is_applied = True
+
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error`` as the result.
 
         :raises UnreachableError: Incus does not answer; the other profiles would wait for it, too.
         """
+        super().on_failure(error)
+        if isinstance(error, incus.IncusError | incus.UnreachableError | ConcurrentChangeError):
+            error.message = f"profile {self.name!r}: {error.message}"
+        result = error.as_result()
+        self.result |= {"action": Action.FAILED.value} | {key: result[key] for key in ("msg", "hints", "exit_code")}
         if isinstance(error, incus.UnreachableError):
             raise error
-        super().on_failure(error)
-        if isinstance(error, incus.IncusError | ConcurrentChangeError):
-            error.message = f"profile {self.name!r}: {error.message}"
-        self.result |= {"action": Action.FAILED.value, "msg": error.message, "hints": error.hints, "exit_code": error.exit_code}
 
 
 class ProfileInstallation(ProfileChange):
@@ -155,17 +162,27 @@ class ProfileInstallation(ProfileChange):
         try:
             update_profile(self.name, desired, etag, self.context.client)
         except incus.IncusError as error:
-            if STILL_SAVED not in error.reason:
-                replaced.discard()
-                raise
-            self._report_instances(error, replaced)
+            if STILL_SAVED in error.reason:
+                self._report_instances(error, replaced)
+                return
+            self._keep_if_replaced(error, replaced)
+            raise
         except (ConcurrentChangeError, incus.NotRunningError):
             replaced.discard()
             raise
         except RepomanError as error:
-            if "saved" in self.result:
-                error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
+            self._keep_if_replaced(error, replaced)
             raise
+
+    def _keep_if_replaced(self, error: RepomanError, replaced: ReplacedProfile) -> None:
+        """Discard the saved profile if Incus still has it: neither an error of Incus nor a lost response says that."""
+        with suppress(RepomanError):
+            installed = read_one(self.name, self.context.client).get(self.name)
+            if installed is not None and self.current is not None and installed.body == self.current.body:
+                replaced.discard()
+                return
+        if "saved" in self.result:
+            error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
 
     def _report_instances(self, error: incus.IncusError, replaced: ReplacedProfile) -> None:
         """Report that Incus has the new profile, and which instances could not take it; the former one is saved for the way back."""
@@ -194,14 +211,17 @@ class ProfileInstallation(ProfileChange):
 
     def on_success(self) -> None:
         """Note what was installed."""
+        super().on_success()
         self.context.record.add(self.name, self.desired)
 
     def on_failure(self, error: RepomanError) -> None:
         """Report ``error``; if an earlier task may yet create the missing template, in the user's directory, only warn."""
         if not self.predict or not error.may_be_created_later:
-            super().on_failure(error)
-            if not os.path.exists(self.result.get("saved", "")):
-                self.result = {key: value for key, value in self.result.items() if key not in ("saved", "restore_command")}
+            try:
+                super().on_failure(error)
+            finally:
+                if not os.path.exists(self.result.get("saved", "")):
+                    self.result = {key: value for key, value in self.result.items() if key not in ("saved", "restore_command")}
             return
         action = Action.INSTALLED if self.current is None else Action.UPDATED
         self.result |= {"action": action.value, "source": "user", "file_path": self.context.library.user_path(self.name)}
@@ -274,3 +294,15 @@ def remove(names: Iterable[str], context: ProfileContext, installed: dict[str, I
     changes = [ProfileRemoval(name, context, installed) for name in names]
     plan_all(changes)
     return changes
+
+
+def give_up(changes: Sequence[ProfileChange], error: incus.UnreachableError) -> None:
+    """Report the changes that were not tried because Incus does not answer; those that were made stay.
+
+    :raises UnreachableError: there is nothing else to report.
+    """
+    if not any(change.is_applied for change in changes):
+        raise error
+    for change in changes:
+        if change.plan.changed and not change.is_applied and change.error is None:
+            change.on_failure(RepomanError(f"profile {change.name!r} was not changed, because incus does not answer.", *error.hints))

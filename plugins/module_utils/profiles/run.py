@@ -15,7 +15,14 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.names import 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all, plan_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import Action, merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext, install, remove
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import UnreachableError
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import (
+    ProfileChange,
+    ProfileContext,
+    give_up,
+    install,
+    remove,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.comparison import diff, diff_vendor, show
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.context import load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
@@ -59,6 +66,8 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
     if not check:
         try:
             apply_all(changes)
+        except UnreachableError as error:
+            give_up(changes, error)
         finally:
             context.record.write()
     results = [change.result for change in changes]

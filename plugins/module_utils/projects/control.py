@@ -91,13 +91,21 @@ class InstanceControl:
         """
         if is_requested:
             self.wait_for_operations()
-            if self.read().data["status"] != "Stopped":
-                self.set_power("stop", force=True)
-            return
+        else:
+            with suppress(incus.IncusError):
+                self.set_power("stop")
+                return
+        if self.read().data["status"] != "Stopped":
+            self.force_stop()
+
+    def force_stop(self) -> None:
+        """Stop the instance at once; it may stop by itself in the meantime, such as for an interrupted run."""
         try:
-            self.set_power("stop")
-        except incus.IncusError:
             self.set_power("stop", force=True)
+        except incus.IncusError:
+            self.wait_for_operations()
+            if self.read().data["status"] != "Stopped":
+                raise
 
     def restart(self) -> None:
         """Start an instance that was stopped for a change that did not happen."""
@@ -139,7 +147,7 @@ class InstanceControl:
         unfinished = is_unfinished(response.data)
         if response.data["status"] != "Stopped":
             if stop_requested or unfinished:
-                self.set_power("stop", force=True)
+                self.force_stop()
             else:
                 self.stop()
         if is_protected(response.data) and unfinished:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+
+SUFFIX = ".lock"
 
 
 @contextmanager
@@ -24,9 +26,9 @@ def project_lock(registry_path: str, name: str, owner: Account, timeout: float) 
     :raises ConflictError: another run still works on it.
     :raises RepomanError: the lock file cannot be created.
     """
-    directory = os.path.join(os.path.dirname(os.path.realpath(registry_path)), "locks")
+    directory = _directory(registry_path)
     ensure_private_directory(directory, owner)
-    path = os.path.join(directory, f"{name}.lock")
+    path = os.path.join(directory, f"{name}{SUFFIX}")
     with ExitStack() as stack:
         try:
             lock = stack.enter_context(FileLock(path, owner))
@@ -39,3 +41,18 @@ def project_lock(registry_path: str, name: str, owner: Account, timeout: float) 
             raise RepomanError(f"cannot lock {path}: {error.strerror}.", f"ls -ld {os.path.dirname(path)}") from error
         stack.callback(lock.remove)
         yield waited
+
+
+def remove_abandoned_locks(registry_path: str, owner: Account) -> None:
+    """Remove the files of locks that nobody holds: killed runs left them, perhaps of projects that this run does not lock."""
+    with suppress(OSError):
+        for entry in list(os.scandir(_directory(registry_path))):
+            if not entry.name.endswith(SUFFIX) or not entry.is_file(follow_symlinks=False):
+                continue
+            with FileLock(entry.path, owner) as lock, suppress(TimeoutError):
+                lock.acquire(0)
+                lock.remove()
+
+
+def _directory(registry_path: str) -> str:
+    return os.path.join(os.path.dirname(os.path.realpath(registry_path)), "locks")

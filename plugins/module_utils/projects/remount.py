@@ -14,7 +14,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance 
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance_setup import verify_mount
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.stale_mount import stale_mounts
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import check_inner_mounts
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.update import check_inner_mounts, not_mounted_error
 
 BODY_KEYS = ("architecture", "config", "description", "devices", "ephemeral", "profiles", "stateful")
 """Parts of an instance that a request must have; Incus would reset them if it left them out."""
@@ -51,6 +51,8 @@ class Remount:
         self.control, self.repository = task.control, desired.repository
         self.device = desired.repository_device()
         self.directory = task.pin(desired.repository)
+        self.is_sent = False
+        """True if Incus may have mounted the directory."""
         self.is_verified = False
 
     def apply(self) -> None:
@@ -61,6 +63,7 @@ class Remount:
         self.directory.open()
         try:
             self._set_device(None)
+            self.is_sent = True
             self._set_device(self.device)
             verify_mount(self.control, self.repository, self.directory)
             self.is_verified = True
@@ -68,10 +71,19 @@ class Remount:
             self.directory.close()
 
     def undo(self) -> None:
-        """Remove a mount that could not be verified."""
+        """Remove a mount that could not be verified.
+
+        :raises RepomanError: the repository is not mounted now.
+        """
         self.control.wait_for_operations()
-        if not self.is_verified:
+        if self.is_verified:
+            return
+        is_mounted = REPO_DEVICE in self.control.read().data["devices"]
+        if is_mounted and not self.is_sent:
+            return  # as it was
+        if is_mounted:
             self._set_device(None)
+        raise not_mounted_error(self.control.name)
 
     def _set_device(self, device: dict[str, str] | None) -> None:
         response = self.control.read()

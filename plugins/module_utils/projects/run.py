@@ -19,6 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext, Snapshot, load_context
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.early_stop import EarlyStop
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import is_unfinished
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import remove_abandoned_locks
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.missing_profiles import name_all_missing_profiles
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.ownership import is_own
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.parallel import apply_in_parallel
@@ -56,6 +57,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             if not check:
                 with EarlyStop(tasks) if stops else nullcontext():
                     (apply_all if stops else apply_in_parallel)(tasks, _show_progress)
+                remove_abandoned_locks(context.registry_path, context.account)
     finally:
         progress.clear()
     return _build_result(context, tasks)

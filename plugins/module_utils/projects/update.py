@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConcurrentChangeError, ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import Step
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.sources import mounts_host_path
 from ansible_collections.homelab.repoman.plugins.module_utils.projects import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.account import create_home
@@ -146,7 +147,10 @@ class InstanceUpdate:
             raise self.directory.replaced_error()
 
     def undo(self) -> None:
-        """Revert the change; later changes by other programs stay."""
+        """Revert the change; later changes by other programs stay.
+
+        :raises RepomanError: the repository is not mounted now.
+        """
         self.control.wait_for_operations()
         response = self.control.read()
         latest = response.data
@@ -157,6 +161,8 @@ class InstanceUpdate:
         if latest["status"] != "Stopped":
             reverted["devices"] = self._revert_running(reverted["devices"], latest["devices"])
         self.control.replace(self.body | reverted, response.etag)
+        if REPO_DEVICE in self.current["devices"] and REPO_DEVICE not in reverted["devices"]:
+            raise not_mounted_error(self.task.name)
 
     def _revert_running(self, reverted: Devices, latest: Devices) -> Devices:
         """Return the devices to give a running instance, from those that it had before."""
@@ -214,6 +220,11 @@ def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[
             new_command(context, task.name, mounted, "--adopt"),
         )
     return [name for name, device in mounts.items() if os.path.normpath(device.get("path", "")) == repository.container_path]
+
+
+def not_mounted_error(name: str) -> RepomanError:
+    """Return the error for a running instance whose repository was unmounted, because the mount could not be verified."""
+    return RepomanError(f"the repository is not mounted in {name!r} until this succeeds: repoman new {shell_word(name)}")
 
 
 def check_inner_mounts(task: ProjectTask, instance: dict[str, Any], path: str) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.host.account impor
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import client as incus
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import api_path
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import read_default_devices, root_disk_warnings
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.root_disk import Devices, read_default_devices, root_disk_warnings
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import store as registry
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.edit import DEFAULT_TEXT, edit_text
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data, Registry
@@ -86,7 +86,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         raise setup.error
     plan, desired = setup.plan, setup.result
     result = {"changed": plan.changed, "diff": plan.diff, "steps": plan.descriptions} | _documented(desired, account, setup.detected)
-    warnings = root_disk_warnings(read_default_devices(client), client.path)
+    warnings = root_disk_warnings(setup.default_devices, client.path)
     return result | ({"warnings": warnings} if warnings else {})
 
 
@@ -97,8 +97,10 @@ class Setup(PlannedItem):
     :param params: the options of the module.
     :ivar detected: the host's address.
     :ivar result: the registry after the change.
+    :ivar default_devices: of Incus's own profile, read before anything changes, because reading may fail.
     """
 
+    default_devices: Devices | None = None
     detected: LanAddress
     result: Registry
     name = "setup"
@@ -121,6 +123,7 @@ class Setup(PlannedItem):
         plan = Plan(incus_project_steps(self.result.defaults.incus_project, self.client))
         if after != text:
             plan.add(_registry_step(self.path, text, after, edit, self.account))
+        self.default_devices = read_default_devices(self.client)
         return plan
 
 
@@ -146,9 +149,9 @@ def incus_project_steps(name: str, client: incus.Client) -> list[Step]:
             try:
                 client.post("/1.0/projects", {"name": name, "description": DESCRIPTION, "config": FEATURES})
             except incus.IncusError:  # another run may have made it meanwhile; Incus has several errors for that
+                of_another_run.append(name)
                 if incus_project_steps(name, client):
                     raise
-                of_another_run.append(name)
 
         def undo() -> None:
             if not of_another_run:
