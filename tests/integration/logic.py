@@ -20,7 +20,8 @@ import importlib, json, os, sys, traceback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 PLUGINS = "ansible_collections.homelab.repoman.plugins."
 run_logic = importlib.import_module(PLUGINS + "module_utils.core.module").run_logic
-modules = {name: importlib.import_module(PLUGINS + "modules.repoman_" + name) for name in ("profile", "project", "registry", "sync", "restore")}
+names = ("profile", "profile_info", "project", "project_info", "registry", "restore", "sync")
+modules = {name: importlib.import_module(PLUGINS + "modules.repoman_" + name) for name in names}
 
 def run(call):
     os.environ.clear()

@@ -236,7 +236,7 @@ class World:
         assert result.code == code, result
         return result
 
-    def module(self, name: str, *, check: bool = False, constants: dict[str, Any] | None = None, **params: Any) -> Any:
+    def module(self, name: str, /, *, check: bool = False, constants: dict[str, Any] | None = None, **params: Any) -> Any:
         """Run a module of the collection without Ansible; return its result.
 
         :param name: without ``repoman_``. :param constants: values of names in ``module_utils``. :param params: its options.
