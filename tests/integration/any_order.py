@@ -11,7 +11,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hypothesis import note
 from invariants import leftovers, problems, without_times
 from world import SetUp, World
 
@@ -82,6 +81,12 @@ class Model:
         self.damaged: dict[str, tuple[Path, bytes]] = {}
         self.touched = True
         self.number = 0
+        self.journal: list[str] = []
+        """The steps so far, with what came of them."""
+
+    def note(self, text: str) -> None:
+        """Write what came of a step into the journal."""
+        self.journal.append(f"    {text}")
 
     def next(self) -> int:
         """Return a number that was not used before."""
@@ -175,7 +180,7 @@ class Model:
         before = {name: set(self.history.get(name, {})) for name in KINDS}
         result = self.call("sync", **params)
         self.touched |= bool(result.get("changed") or params.get("full"))
-        note(f"{[(unit['name'], unit['action'], unit.get('msg')) for unit in result.get('units', [])] or result}")
+        self.note(f"{[(unit['name'], unit['action'], unit.get('msg')) for unit in result.get('units', [])] or result}")
         for unit in result.get("units", []):
             name = unit["name"]
             if name not in KINDS:

@@ -33,7 +33,8 @@ def run(call):
     module = modules[call["module"]]
     validation = ArgumentSpecValidator(**module.SPEC).validate(call["params"])
     assert not validation.error_messages, validation.error_messages
-    return json.dumps(run_logic(module.run, validation.validated_parameters, call["check"]))
+    logic = module.info if call["module"] == "profile_info" else module.run
+    return json.dumps(run_logic(logic, validation.validated_parameters, call["check"]))
 
 print("ready", flush=True)
 for line in sys.stdin:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from any_order import KINDS, Model, differing, tree
-from hypothesis import note
 
 FILES = ["a", "b", "sub/c", "ä b", "-n"]
 INSTANCES = ["one", "two", "three", "four"]
@@ -122,7 +121,7 @@ class Containers(Step):
         """Run the module in the four ways."""
         result = self.model.call("project", projects=[{"name": name} for name in self.several], state=state, **more)
         for each in result.get("projects", ()):
-            note(f"{each['name']}: {each['action']} {each.get('msg', each.get('differences', ''))}")
+            self.model.note(f"{each['name']}: {each['action']} {each.get('msg', each.get('differences', ''))}")
             if each["action"] == "removed":
                 self.model.keys.pop(each["name"], None)
             elif each["action"] != "failed" and state in {"started", "stopped"}:
@@ -396,7 +395,7 @@ class Backup(Step):
         """Restore a repository in place."""
         before = self.model.repositories.get(self.name)
         result = self.model.call("restore", name=self.name, overwrite=bool(self.number % 2))
-        note(str(result))
+        self.model.note(str(result)[:2000])
         if result.get("failed"):
             assert before is not None or self.name not in self.model.synced, result
             return
@@ -413,7 +412,7 @@ class Backup(Step):
         before = self.model.repositories.get(self.name)
         file = self.one_of(FILES)
         result = self.model.call("restore", name=self.name, overwrite=bool(self.number % 2), paths=[file])
-        note(str(result))
+        self.model.note(str(result)[:2000])
         if result.get("failed") or before is None:
             return
         now = tree(self.path)
@@ -475,6 +474,7 @@ class Backup(Step):
             file.write(bytes([data[at] ^ 0x10]))
         result = self.world.module("sync", verify=True)
         self.model.judge(result)
+        self.model.note(str(result)[:2000])
         assert result.get("failed"), result
         result = self.world.module("sync", full=True, names=[self.name], allow_shrink=True)
         self.model.judge(result)
@@ -485,7 +485,7 @@ class Backup(Step):
         if self.name not in self.model.damaged:
             return
         result = self.world.module("restore", name=self.name, objects=True)
-        note(str(result))
+        self.model.note(str(result)[:2000])
         self.model.judge(result)
         path, data = self.model.damaged[self.name]
         if result.get("failed"):
