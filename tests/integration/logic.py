@@ -15,13 +15,19 @@ from typing import Any
 
 from world import TIMEOUT, Me, Result
 
-PROGRAM = """\
-import importlib, json, os, sys, traceback
+GATE = "sched_get_priority_max"
+"""The system call by which a process notices that it is traced; nothing else makes it."""
+PROGRAM = (
+    f"GATE = {GATE!r}\n"
+    + """\
+import ctypes, importlib, json, os, signal, subprocess, sys, time, traceback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 PLUGINS = "ansible_collections.homelab.repoman.plugins."
 run_logic = importlib.import_module(PLUGINS + "module_utils.core.module").run_logic
 names = ("profile", "profile_info", "project", "project_info", "registry", "restore", "sync")
 modules = {name: importlib.import_module(PLUGINS + "modules.repoman_" + name) for name in names}
+LIBC = ctypes.CDLL(None)
+PR_SET_PTRACER, ANYBODY, ATTACHED = 0x59616D61, ctypes.c_ulong(-1), 4711
 
 def run(call):
     os.environ.clear()
@@ -36,22 +42,53 @@ def run(call):
     logic = module.info if call["module"] == "profile_info" else module.run
     return json.dumps(run_logic(logic, validation.validated_parameters, call["check"]))
 
+def wait_for_tracer(end):
+    # Let any process trace this one, and wait for the one that does: only it makes this call return a number that no kernel returns.
+    LIBC.prctl(PR_SET_PTRACER, ANYBODY)
+    os.close(end)
+    while getattr(LIBC, GATE)(999) != ATTACHED:
+        time.sleep(0.001)
+
+def traced(child, begun, strace, seconds):
+    # Trace a process until it and all that it started have ended, or for so long; return whether they have ended.
+    os.read(begun, 1)
+    tracer = subprocess.Popen([*strace, "-e", f"inject={GATE}:retval={ATTACHED}", "-p", str(child)], stdin=subprocess.DEVNULL)
+    try:
+        tracer.wait(seconds)
+        return True
+    except subprocess.TimeoutExpired:
+        os.killpg(child, signal.SIGKILL)
+        tracer.kill()
+        tracer.wait()
+        return False
+
+for module in ("backup.mirror.diff_unit", "backup.mirror.mirror_units", "backup.mirror.shrinkage"):
+    importlib.import_module(PLUGINS + "module_utils." + module)  # forks have what most runs import
+importlib.import_module("tomlkit")
 print("ready", flush=True)
 for line in sys.stdin:
+    call = json.loads(line)
     output, errors = os.memfd_create("output"), os.memfd_create("errors")
+    begun, begin = os.pipe()
     child = os.fork()
     if not child:
         status = 1
         try:
             os.dup2(errors, 2)
-            os.write(output, run(json.loads(line)).encode())
+            if call["strace"]:
+                os.setpgid(0, 0)
+                wait_for_tracer(begin)
+            os.write(output, run(call).encode())
             status = 0
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(begin)
+    ended = not call["strace"] or traced(child, begun, call["strace"], call["seconds"])
+    os.close(begun)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if ended else None
     texts = []
     for file in (output, errors):
         os.lseek(file, 0, os.SEEK_SET)
@@ -59,6 +96,7 @@ for line in sys.stdin:
             texts.append(text.read())
     print(json.dumps([code, *texts]), flush=True)
 """
+)
 
 
 class Logic:
@@ -114,6 +152,20 @@ class Logic:
     ) -> Result:
         """Do the same, and return also what a killed or failed call left; its code is negative if a signal ended it."""
         call = {"module": module, "params": params, "check": check, "env": env, "cwd": str(cwd), "constants": constants or {}}
+        result = self._ask(call | {"strace": []})
+        assert result.code == 0 and "Traceback" not in result.out + result.err, result
+        return result
+
+    def traced(self, module: str, params: dict[str, Any], strace: list[str], *, env: dict[str, str], cwd: Path, seconds: float) -> Result:
+        """Run a module that ``strace`` is attached to before it begins, with all processes that it starts; its end may be any.
+
+        :param strace: the command without the process.
+        :param seconds: after so long everything is killed, and the code of the result is None.
+        """
+        call = {"module": module, "params": params, "check": False, "env": env, "cwd": str(cwd), "constants": {}}
+        return self._ask(call | {"strace": strace, "seconds": seconds})
+
+    def _ask(self, call: dict[str, Any]) -> Result:
         self._calls.write(os.fsencode(json.dumps(call)) + b"\n")
         self._calls.flush()
         if not select.select([self._answers], [], [], TIMEOUT)[0]:

@@ -109,9 +109,9 @@ def remove(place: Path) -> None:
 
 
 @contextmanager
-def place_for(prefix: str) -> Iterator[Path]:
+def place_for(prefix: str, parent: str = "/var/tmp") -> Iterator[Path]:
     """Make a directory that any user can read, for a while."""
-    place = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp"))
+    place = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     place.chmod(0o755)
     try:
         yield place
