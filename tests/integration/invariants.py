@@ -24,14 +24,15 @@ Run = Callable[[bool], Any]
 """Runs a command, in check mode or for real, and returns its result as JSON."""
 
 
-def problems(world: World, backup: Path | None = None) -> list[str]:
+def problems(world: World, backup: Path | None = None, *, damaged: bool = False) -> list[str]:
     """Return what does not hold, in sentences; an empty list is what a test wants.
 
     :param backup: the target, if the world has one.
+    :param damaged: whether sources could not be read: then objects may be missing that no reference of the mirror needs.
     """
     found = [*_registry(world), *_instances(world)]
     if backup is not None:
-        found += _mirrors(backup)
+        found += _mirrors(backup, damaged)
     return found
 
 
@@ -100,11 +101,12 @@ def _instances(world: World) -> Iterator[str]:
             yield f"{name} does not say what was applied: {error}"
 
 
-def _mirrors(backup: Path) -> Iterator[str]:
+def _mirrors(backup: Path, damaged: bool) -> Iterator[str]:
     """Git and Mercurial accept each mirror."""
+    how = "--connectivity-only" if damaged else "--full"
     for path in sorted(backup.iterdir()) if backup.exists() else ():
         if (path / ".git").exists():
-            yield from _said(path, "git", "-c", "safe.directory=*", "fsck", "--full", "--strict", "--no-progress")
+            yield from _said(path, "git", "-c", "safe.directory=*", "fsck", how, "--strict", "--no-progress")
         elif (path / ".hg").exists():
             yield from _said(path, "hg", "verify", "--quiet")
 

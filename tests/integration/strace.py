@@ -76,12 +76,13 @@ class Traced:
     """What a traced run did.
 
     :ivar result: of the process; its code is None if it was ended because it took too long. :ivar calls: in their order.
-    :ivar hit: the calls that the fault hit.
+    :ivar hit: the calls that failed. :ivar counts: whether the fault hit, and hit nothing but calls about the home or the daemon.
     """
 
     result: Result
     calls: list[Call]
     hit: list[str]
+    counts: bool
 
 
 def why_not() -> str:
@@ -112,8 +113,9 @@ def trace(world: World, module: str, params: dict[str, Any], names: Iterable[str
         text = output.read_text(errors="backslashreplace")
     finally:
         output.unlink()
-    hit = [line for line in text.splitlines() if ("(INJECTED)" in line and GATE not in line) or "+++ killed by SIGKILL" in line]
-    return Traced(result, list(_calls(text)), hit)
+    calls = list(_calls(text))
+    hit = [f"{call.name}({call.text}" for call in calls if "(INJECTED)" in call.text and call.name != GATE]
+    return Traced(result, calls, hit, fault is not None and ("+++ killed by SIGKILL" in text if fault.kind == KILL else bool(hit) and all(about(each, world.home) for each in hit)))
 
 
 def _calls(text: str) -> Iterator[Call]:
@@ -132,11 +134,15 @@ def _calls(text: str) -> Iterator[Call]:
         yield Call(process, name, numbers[process, name], rest)
 
 
-def touching(calls: Iterable[Call], *places: Path | str) -> list[Call]:
-    """Return the calls about anything below ``places``, or a socket, each once: one with the same name and number in another thread is hit with it."""
-    words = [*map(str, places), "<socket:", "<UNIX"]
+def about(text: str, home: Path) -> bool:
+    """Return whether a call is about something in the home, or a socket of the network or of the daemon."""
+    return str(home) in text or "<socket:" in text
+
+
+def touching(calls: Iterable[Call], home: Path) -> list[Call]:
+    """Return the calls about the home or a daemon, each once: one with the same name and number in another thread is hit with it."""
     found: dict[tuple[str, int], Call] = {}
     for call in calls:
-        if any(word in call.text for word in words):
+        if about(call.text, home):
             found.setdefault((call.name, call.number), call)
     return list(found.values())
