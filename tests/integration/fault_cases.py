@@ -79,7 +79,7 @@ class Case:
 
     :ivar module: of the collection. :ivar params: its options.
     :ivar prepare: makes what is there before, in a home with :func:`settled_home`.
-    :ivar incus: takes what the run makes in Incus away again, and puts back what it removes; None for a run that uses no Incus.
+    :ivar incus: makes in Incus what is there before, after :func:`cleared` took away what a run made; None for a run that uses no Incus.
     :ivar again: options of the next run, if they differ from those of the first.
     :ivar backup: whether there is a backup, whose contents must not be lost.
     :ivar settles: whether it may run again afterwards, and then has nothing to do; otherwise one more run says that there is nothing (exit code 3).
@@ -92,7 +92,7 @@ class Case:
     prepare: Callable[[World], None] = lambda world: None
     incus: Callable[[World], None] | None = None
     again: Params = field(default_factory=dict)
-    backup: bool = True
+    backup: bool = False
     settles: bool = True
     replaces_registry: bool = False
 
@@ -135,19 +135,80 @@ LOST_SETTINGS = r"cd .config/repoman && sed -i 's/stays/differs/; /^# a project/
 OTHER_HOST = r"sed -i 's/^host = .*/host = \"elsewhere\"/' backup/.repoman/mirror.toml"
 DAMAGE = r"cd repos/git && for each in $(find .git/objects -type f | sort | head -n 3); do chmod u+w $each; echo x >$each; done"
 
-CASES = [
-    Case("sync --init", "sync", {"init": True, "allow_local": True}),
-    Case("sync", "sync", {}, _synced(CHANGES)),
-    Case("sync settings", "sync", {"names": ["(settings)"]}, _synced(SETTINGS)),
-    Case("sync, take over", "sync", {"take_over": True}, _synced(CHANGES, OTHER_HOST)),
-    Case("sync, retire", "sync", {"names": ["plain"], "allow_shrink": True}, _synced("rm -r repos/plain"), settles=False),
-    Case("restore", "restore", {"names": ["git"]}, _synced("rm -r repos/git")),
-    Case("restore over", "restore", {"names": ["git", "plain"], "overwrite": True}, _synced(CHANGES)),
-    Case("restore --all", "restore", {"all": True}, _synced("rm -r repos/*")),
-    Case("restore paths", "restore", {"name": "plain", "paths": ["file", "sub", "empty"], "overwrite": True}, _synced(CHANGES)),
-    Case("restore --objects", "restore", {"name": "git", "objects": True}, _synced(DAMAGE)),
-    Case("restore --settings", "restore", {"settings": True}, _synced(LOST_SETTINGS), replaces_registry=True),
+OLD_REGISTRY = r"sed -i 's/^schema = 3/schema = 2/' .config/repoman/repoman.toml"
+PROFILES = ["claude-share", "dotfiles", "llm-share", "mine"]
+HAND_MADE = {"name": "mine", "description": "somebody's", "config": {"user.precious": "1"}, "devices": {}}
+
+
+def _profiles(world: World) -> None:
+    """Install all but one, of which one is then changed by hand."""
+    world.api("POST", "/1.0/profiles?project=default", HAND_MADE)
+    world.api("POST", "/1.0/profiles?project=default", {**HAND_MADE, "name": "dotfiles"})
+
+
+def _project(world: World) -> None:
+    """Make Incus's project."""
+    config = {"features.images": "false", "features.profiles": "false"}
+    world.api("POST", "/1.0/projects", {"name": "repoman", "description": "", "config": config})
+
+
+def _container(world: World) -> None:
+    """Make a project that runs."""
+    _project(world)
+    world.new("git")
+
+
+def _stopped(world: World) -> None:
+    """Make a project, and stop it."""
+    _container(world)
+    world.incus("stop", "--force", "--project=repoman", "git")
+
+
+def _changed(world: World) -> None:
+    """Make a project, and change its override."""
+    _container(world)
+    world.write(world.overrides / "git.toml", OVERRIDE.replace("hand-written", "edited") + '"limits.memory" = "200MiB"\n')
+
+
+def _states(name: str, state: str) -> Params:
+    return {"projects": [{"name": name, "image": "busybox"}], "state": state}
+
+
+BACKUPS = [
+    Case("sync --init", "sync", {"init": True, "allow_local": True}, backup=True),
+    Case("sync", "sync", {}, _synced(CHANGES), backup=True),
+    Case("sync settings", "sync", {"names": ["(settings)"]}, _synced(SETTINGS), backup=True),
+    Case("sync, take over", "sync", {"take_over": True}, _synced(CHANGES, OTHER_HOST), backup=True),
+    Case("sync, retire", "sync", {"names": ["plain"], "allow_shrink": True}, _synced("rm -r repos/plain"), settles=False, backup=True),
+    Case("restore", "restore", {"names": ["git"]}, _synced("rm -r repos/git"), backup=True),
+    Case("restore over", "restore", {"names": ["git", "plain"], "overwrite": True}, _synced(CHANGES), backup=True),
+    Case("restore --all", "restore", {"all": True}, _synced("rm -r repos/*"), backup=True),
+    Case("restore paths", "restore", {"name": "plain", "paths": ["file", "sub", "empty"], "overwrite": True}, _synced(CHANGES), backup=True),
+    Case("restore --objects", "restore", {"name": "git", "objects": True}, _synced(DAMAGE), backup=True),
+    Case("restore --settings", "restore", {"settings": True}, _synced(LOST_SETTINGS), replaces_registry=True, backup=True),
 ]
+SMALL = [
+    Case("profile copy", "profile", {"names": ["dotfiles", "llm-share"], "state": "copied"}),
+    Case("profile install", "profile", {"names": PROFILES}, incus=_profiles),
+    Case("profile remove", "profile", {"names": ["mine", "dotfiles"], "state": "absent"}, incus=_profiles),
+    Case("setup", "registry", {"host": {"lan_ip": "192.0.2.11"}, "defaults": {"stale_after": "3d"}}, incus=_project),
+    Case("setup anew", "registry", {"host": {"lan_ip": "192.0.2.11"}}, lambda world: shell(world, "rm -r .config"), incus=lambda world: None),
+    Case("setup of an old one", "registry", {"host": {"lan_ip": "192.0.2.10"}}, lambda world: shell(world, OLD_REGISTRY), incus=_project),
+]
+CONTAINERS = [
+    Case("new", "project", _states("hg", "started"), incus=_project),
+    Case("new, changed", "project", _states("git", "started"), incus=_changed),
+    Case("start", "project", _states("git", "started"), incus=_stopped),
+    Case("stop", "project", _states("git", "stopped"), incus=_container),
+    Case("remove", "project", _states("git", "absent"), incus=_container),
+]
+
+
+def cleared(world: World, case: Case) -> None:
+    """Make Incus what it is before a run."""
+    if case.incus is not None:
+        world.clean()
+        case.incus(world)
 
 
 def files(*roots: Path, skip: tuple[str, ...] = ()) -> dict[str, tuple[int, str]]:
@@ -186,9 +247,21 @@ def view(world: World) -> dict[str, Any]:
     )
     config = files(world.registry.parent, skip=("repoman.toml", "repoman.toml.lock"))
     seen: dict[str, Any] = {TIME.sub("TIME", path): entry for path, entry in (trees | config).items() if not SAVED.search(path)}
+    seen |= in_incus(world)
     seen["registry"] = TIME.sub("TIME", world.registry.read_text())
     marker = home / "backup/.repoman/mirror.toml"
     seen["marker"] = ID.sub("ID", TIME.sub("TIME", marker.read_text())) if marker.exists() else ""
+    return seen
+
+
+def in_incus(world: World) -> dict[str, Any]:
+    """Return profiles, project and instances, without what differs from run to run."""
+    hidden = re.compile(r"volatile\.|image\.|user\.repoman\.(run|applied)$")
+    seen: dict[str, Any] = {f"profile {name}": [each[key] for key in ("description", "config", "devices")] for name, each in world.profiles().items()}
+    seen |= {f"project {name}": [each["description"], each["config"]] for name, each in world.projects().items()}
+    for name, each in world.instances().items():
+        config = {key: value for key, value in each["config"].items() if not hidden.match(key)}
+        seen[f"instance {name}"] = [each["status"], config, each["devices"], each["profiles"]]
     return seen
 
 

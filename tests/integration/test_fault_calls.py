@@ -11,13 +11,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_cases import CASES, Case, contents, files, put_back, remarks, settled_home, snapshot, view
+from fault_cases import BACKUPS, CONTAINERS, SMALL, Case, cleared, contents, files, put_back, remarks, settled_home, snapshot, view
 from invariants import leftovers, problems, settles
 from logic import Logic
 from strace import KILL, READ_ERRORS, READS, WRITE_ERRORS, WRITES, Call, Fault, Traced, touching, trace, why_not
@@ -31,13 +31,18 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
 @pytest.fixture
-def place(me: Me) -> Iterator[Path]:
-    """A directory with a home, in memory if there is room."""
-    with place_for("repoman-f", os.environ.get("TEST_TMP", "/var/tmp")) as place:
-        for name in ("home", "before"):
-            (place / name).mkdir()
-            os.chown(place / name, me.uid, me.gid)
-        yield place
+def places(me: Me) -> Iterator[Callable[[bool], Path]]:
+    """Makes a directory for a home and a copy of it; in memory if there is room, and if no container mounts anything of it."""
+    with ExitStack() as stack:
+
+        def make(mounted: bool) -> Path:
+            place = stack.enter_context(place_for("repoman-f", "/var/tmp" if mounted else os.environ.get("TEST_TMP", "/var/tmp")))
+            for name in ("home", "before"):
+                (place / name).mkdir()
+                os.chown(place / name, me.uid, me.gid)
+            return place
+
+        yield make
 
 
 def faults_of(calls: list[Call], home: Path) -> list[Fault]:
@@ -141,17 +146,32 @@ def short(traced: Traced) -> str:
     return f"{code} {out[-2000:]} {err[-4000:]}"
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_faults(case: Case, me: Me, installation: Path, incus: Path, logic: Logic, place: Path) -> None:
+@pytest.mark.parametrize("case", [*SMALL, *BACKUPS, *CONTAINERS], ids=str)
+def test_faults(case: Case, me: Me, installation: Path, incus: Path, logic: Logic, places: Callable[[bool], Path]) -> None:
     """After each fault nothing is lost, and the next run ends as if nothing had happened."""
+    place = places(case in CONTAINERS)
     world = World(me, place / "home", installation, str(incus / "unix.socket"), logic)
     settled_home(world)
     case.prepare(world)
     snapshot(world.home, place / "before")
+    try:
+        cleared(world, case)
+        _disturb(world, case, place / "before")
+    finally:
+        world.clean()
+
+
+def _disturb(world: World, case: Case, before: Path) -> None:
+    """Run a case with each of its faults."""
+
+    def begin_again() -> None:
+        put_back(before, world.home)
+        cleared(world, case)
+
     counted = trace(world, case.module, case.params, {*WRITES, *READS})
     assert counted.result.code == 0 and not json.loads(counted.result.out).get("failed"), counted.result
     clean = view(world)
-    put_back(place / "before", world.home)
+    begin_again()
     judge = Judge(world, case, clean)
     faults, failures, missed, begun = faults_of(counted.calls, world.home), [], 0, time.monotonic()
     for fault in faults:
@@ -162,6 +182,6 @@ def test_faults(case: Case, me: Me, installation: Path, incus: Path, logic: Logi
             if log := os.environ.get("REPOMAN_FAULT_LOG"):
                 with open(log, "a") as file:
                     file.write(failures[-1] + "\n\n")
-        put_back(place / "before", world.home)
+        begin_again()
     print(f"{case}: {len(faults)} faults, {missed} of them not reached, {time.monotonic() - begun:.0f} s")
     assert not failures, "\n\n".join(failures)
