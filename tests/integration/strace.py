@@ -76,7 +76,7 @@ class Traced:
     """What a traced run did.
 
     :ivar result: of the process; its code is None if it was ended because it took too long. :ivar calls: in their order.
-    :ivar hit: the calls that failed. :ivar counts: whether the fault hit, and hit nothing but calls about the home or the daemon.
+    :ivar hit: the calls that the fault hit. :ivar counts: whether there are any, and an error hit nothing but calls about the home or the daemon.
     """
 
     result: Result
@@ -114,8 +114,9 @@ def trace(world: World, module: str, params: dict[str, Any], names: Iterable[str
     finally:
         output.unlink()
     calls = list(_calls(text))
-    hit = [f"{call.name}({call.text}" for call in calls if "(INJECTED)" in call.text and call.name != GATE]
-    return Traced(result, calls, hit, fault is not None and ("+++ killed by SIGKILL" in text if fault.kind == KILL else bool(hit) and all(about(each, world.home) for each in hit)))
+    hit = [f"{call.name}({call.text}" for call in calls if fault and (call.name, call.number) == (fault.name, fault.number)]
+    counts = bool(hit) and (fault is None or fault.kind == KILL or all(about(each, world.home) for each in hit))
+    return Traced(result, calls, hit, counts)
 
 
 def _calls(text: str) -> Iterator[Call]:
