@@ -21,7 +21,7 @@ from fault_cases import BACKUPS, CONTAINERS, SMALL, Case, cleared, contents, fil
 from invariants import leftovers, problems, settles
 from logic import Logic
 from strace import KILL, READ_ERRORS, READS, WRITE_ERRORS, WRITES, Call, Fault, Traced, touching, trace, why_not
-from world import Me, World, place_for
+from world import Me, Result, World, place_for
 
 STEP = int(os.environ.get("REPOMAN_FAULTS", "60"))
 SEED = int(os.environ.get("REPOMAN_SEED", "0"))
@@ -93,7 +93,7 @@ class Judge:
             found += _unsaid(json.loads(result.out))
         elif result.code != -signal.SIGKILL:
             found.append(f"it ended with {result.code}: {result.err}")
-        found += self._invariants(damaged=True)
+        found += self._invariants(damaged=True, except_for=_unread(result))
         if lost := self.contents - contents(self.world):
             found.append(f"lost contents: {lost}")
         if lost := self.remarks - remarks(self.world):
@@ -118,15 +118,23 @@ class Judge:
         seen, clean = view(self.world), self.clean
         return found + [f"{key}: {clean.get(key)} became {seen.get(key)}" for key in sorted({*clean, *seen}) if clean.get(key) != seen.get(key)]
 
-    def _invariants(self, damaged: bool = False) -> list[str]:
+    def _invariants(self, damaged: bool = False, except_for: frozenset[str] = frozenset()) -> list[str]:
         """Return what git, Mercurial and others say, unless they have seen this state of the backup before."""
-        state = repr((damaged, sorted(files(self.backup, skip=(".repoman",)).items()))) if self.backup else ""
+        state = repr((damaged, except_for, sorted(files(self.backup, skip=(".repoman",)).items()))) if self.backup else ""
         if state in self.verified:
             return problems(self.world)
-        found = problems(self.world, self.backup, damaged=damaged)
+        found = problems(self.world, self.backup, damaged=damaged, except_for=except_for)
         if not found and state:
             self.verified.add(state)
         return found
+
+
+def _unread(result: Result) -> frozenset[str]:
+    """Return the units whose first copy has what could be read, and failed for the rest."""
+    with suppress(ValueError):
+        units = json.loads(result.out).get("units", [])
+        return frozenset(each["name"] for each in units if each["action"] == "failed" and each.get("first"))
+    return frozenset()
 
 
 def _unsaid(said: dict[str, Any]) -> list[str]:

@@ -11,11 +11,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import make_private
+
+_NAMELESS = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+"""Flags that open a new file without a name in a directory."""
 
 
 class Owner(Protocol):
@@ -68,6 +71,29 @@ def write_atomic_bytes(
         commit_staged(path, directory_fd=parent_fd)
 
 
+def write_new_bytes(path: str, data: bytes, owner: Owner, *, mtime_ns: int | None = None) -> None:
+    """Write a file that does not exist yet: it appears with its whole content.
+
+    A process that is killed leaves nothing else, if the file system knows files without a name; otherwise it is :func:`write_atomic_bytes`.
+    So this is for files whose names no later run uses: no run would remove what a killed one left.
+
+    :param mtime_ns: as for :func:`write_atomic_bytes`.
+    :raises RepomanError: it cannot be written.
+    """
+    with _open_parent(path, None) as parent_fd:
+        try:
+            with open(".", "wb", opener=lambda name, _flags: os.open(name, _NAMELESS, 0o600, dir_fd=parent_fd)) as file:
+                if os.geteuid() == 0:
+                    os.fchown(file.fileno(), owner.uid, owner.gid)
+                _write_synced(file, data, mtime_ns)
+                os.link(f"/proc/self/fd/{file.fileno()}", os.path.basename(path), dst_dir_fd=parent_fd, follow_symlinks=True)
+            os.fsync(parent_fd)
+        except FileExistsError as error:
+            raise _cannot_write(path, error, "it was not changed") from error
+        except OSError:  # it cannot be done this way, or not at all
+            write_atomic_bytes(path, data, owner, mtime_ns=mtime_ns, directory_fd=parent_fd)
+
+
 def staged_name(name: str) -> str:
     """Return the name of the temporary file that will replace a file."""
     return f".{name}.new"
@@ -93,17 +119,19 @@ def stage_bytes(
                     _copy_owner_and_mode(file.fileno(), name, owner, parent_fd)
                     if mode is not None:
                         os.fchmod(file.fileno(), mode)
-                    file.write(data)
-                    file.flush()
-                    if mtime_ns is not None:
-                        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-                    os.fsync(file.fileno())
+                    _write_synced(file, data, mtime_ns)
             except BaseException:
                 with suppress(FileNotFoundError):
                     os.unlink(staged, dir_fd=parent_fd)
                 raise
     except OSError as error:
         raise _cannot_write(path, error, "it was not changed") from error
+
+
+def discard_staged(path: str) -> None:
+    """Remove the staged content of a file that is already as it shall be, which a killed run left."""
+    with suppress(OSError):
+        os.unlink(os.path.join(os.path.dirname(path), staged_name(os.path.basename(path))))
 
 
 def commit_staged(path: str, *, directory_fd: int | None = None) -> None:
@@ -126,6 +154,14 @@ def commit_staged(path: str, *, directory_fd: int | None = None) -> None:
             os.fsync(parent_fd)
     except OSError as error:
         raise _cannot_write(path, error, outcome) from error
+
+
+def _write_synced(file: BinaryIO, data: bytes, mtime_ns: int | None) -> None:
+    file.write(data)
+    file.flush()
+    if mtime_ns is not None:
+        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+    os.fsync(file.fileno())
 
 
 def _cannot_write(path: str, error: OSError, outcome: str) -> RepomanError:

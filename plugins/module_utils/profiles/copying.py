@@ -23,7 +23,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileChange, ProfileContext
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import lookup, read_template, spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Template, renamed_text
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import locked
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import template_lock
 
 
 class ProfileCopy(ProfileChange):
@@ -79,10 +79,7 @@ class ProfileCopy(ProfileChange):
         """
         directory, owner = self.context.library.user_dir, self.context.account
         ensure_private_directory(directory, owner)
-        with locked(os.path.join(directory, f".{self.name}.lock"), owner) as lock:
-            try:
-                if spellings(self.context.library.files(directory), self.name):
-                    raise ConcurrentChangeError(f"{path} was written at the same time.", "run the command again")
-                write_atomic(path, text, owner)
-            finally:
-                lock.remove()
+        with template_lock(directory, self.name, owner):
+            if spellings(self.context.library.files(directory), self.name):
+                raise ConcurrentChangeError(f"{path} was written at the same time.", "run the command again")
+            write_atomic(path, text, owner)

@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.compariso
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_one
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import lookup, read_template, spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import parse_template
-from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import locked
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_stale_locks, template_lock
 
 DIRECTORY = "drafts"
 """Directory of the drafts, in the registry's ``logdir``."""
@@ -108,16 +108,14 @@ class ProfileEdit:
         """
         directory, account = self.context.library.user_dir, self.context.account
         ensure_private_directory(directory, account)
-        with locked(os.path.join(directory, f".{self.name}.lock"), account) as lock:
-            try:
-                if self._current_text() != self.original:
-                    raise ConflictError(
-                        f"{self.path} was changed while you edited it, so it was not written.",
-                        f"diff {shell_word(self.path)} {shell_word(self.draft)}",
-                    )
-                write_atomic(os.path.realpath(self.path), text, account)
-            finally:
-                lock.remove()
+        with template_lock(directory, self.name, account):
+            if self._current_text() != self.original:
+                raise ConflictError(
+                    f"{self.path} was changed while you edited it, so it was not written.",
+                    f"diff {shell_word(self.path)} {shell_word(self.draft)}",
+                )
+            write_atomic(os.path.realpath(self.path), text, account)
+        remove_stale_locks(directory, account)
 
     def _current_text(self) -> str | None:
         """Return the text of the user's file; ``None`` if it does not exist."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner, ensure_private_directory, write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner, discard_staged, ensure_private_directory, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body
 
@@ -49,6 +49,7 @@ class InstallRecord:
     def write(self) -> None:
         """Write what was added, if anything. A failure has no other effect than that those profiles are saved the next time."""
         if not self._new:
+            discard_staged(self.path)  # what a killed run left
             return
         try:
             ensure_private_directory(os.path.dirname(self.path), self.owner)

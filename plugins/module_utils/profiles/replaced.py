@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from itertools import count
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner, ensure_private_directory, write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner, ensure_private_directory, write_new_bytes
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import DEFAULT_PROJECT
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command_line import instance_command
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body, canonical
@@ -44,7 +44,7 @@ class ReplacedProfile:
         :raises RepomanError: it cannot be written.
         """
         ensure_private_directory(self.directory, self.owner)
-        write_atomic(self.path, canonical(self.body), self.owner)
+        write_new_bytes(self.path, canonical(self.body).encode(), self.owner)
 
     def discard(self) -> None:
         """Remove the file, because the profile was not replaced."""

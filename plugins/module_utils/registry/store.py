@@ -130,12 +130,17 @@ def locked(path: str, owner: Account) -> Iterator[FileLock]:
     try:
         lock = FileLock(path, owner)
     except OSError as error:
-        raise RepomanError(f"cannot lock {path}: {error.strerror}.") from error
+        raise _cannot_lock(path, error) from error
     with lock:
         try:
             lock.acquire(LOCK_SECONDS)
         except TimeoutError:
             raise RepomanError(f"another repoman has held {path} for {LOCK_SECONDS:.0f} s.", f"see which: fuser -v {path}") from None
         except OSError as error:
-            raise RepomanError(f"cannot lock {path}: {error.strerror}.") from error
+            raise _cannot_lock(path, error) from error
         yield lock
+
+
+def _cannot_lock(path: str, error: OSError) -> RepomanError:
+    directory = shell_word(os.path.dirname(path))
+    return RepomanError(f"cannot lock {path}: {error.strerror}.", f"ls -ld {directory}", f"df -h {directory}")

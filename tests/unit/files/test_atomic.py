@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import staged_name, write_atomic, write_new_bytes
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 
@@ -37,3 +37,33 @@ def test_error_before_and_after_the_rename(tmp_path: Path, me: Account, monkeypa
             write_atomic(str(path), "new", me)
         assert caught.value.message == f"cannot write {path}: Input/output error; {sentence}."
         assert path.read_text() == content and list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_new_file_appears_whole(nameless: bool, tmp_path: Path, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is written there is no other name, which a killed run would leave, except on a file system that needs one."""
+    sync, open_file, names = os.fsync, os.open, []
+    directory = tmp_path / "directory"
+    directory.mkdir()
+
+    def look(fd: int) -> None:
+        names.append(os.listdir(directory))
+        sync(fd)
+
+    def refuse(path: str, flags: int, *more: int, **options: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not here")
+        return open_file(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "fsync", look)
+    if not nameless:
+        monkeypatch.setattr(os, "open", refuse)
+    path = directory / "file"
+    write_new_bytes(str(path), b"whole", me, mtime_ns=5)
+    assert names == [[] if nameless else [staged_name("file")], ["file"]]
+    status = path.stat()
+    assert (path.read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (b"whole", 0o600, 5)
+    if nameless:
+        with pytest.raises(RepomanError, match="cannot write .*File exists; it was not changed"):
+            write_new_bytes(str(path), b"other", me)
+        assert path.read_bytes() == b"whole"

@@ -216,3 +216,12 @@ def test_secrets_are_not_in_a_diff(library: Library, context: ProfileContext) ->
         "  limits.cpu: '4'",
         "    passphrase: (not shown, another one)",
     }
+
+
+def test_a_record_that_a_killed_run_began_is_removed(context: ProfileContext) -> None:
+    """Also by a run that has nothing to note."""
+    path = Path(context.record.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / f".{path.name}.new").write_text("{")
+    context.record.write()
+    assert not list(path.parent.iterdir())

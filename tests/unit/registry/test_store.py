@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import importlib
 import os
 import stat
@@ -279,3 +281,17 @@ def test_a_registry_that_is_a_pipe_is_not_waited_for(path: str) -> None:
     write(f"{path}.real", DEFAULT_TEXT)
     os.symlink(f"{path}.real", path)
     assert registry.load(path).text == DEFAULT_TEXT
+
+
+def test_a_lock_that_cannot_be_taken_has_hints(path: str, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither opened nor locked: the error says where to look."""
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    for place, name in ((os, "open"), (fcntl, "flock")):
+        with monkeypatch.context() as patch, pytest.raises(RepomanError, match="cannot lock") as caught:
+            patch.setattr(place, name, fail)
+            with registry.locked(f"{path}.lock", me):
+                pass
+        assert caught.value.hints == [f"ls -ld {os.path.dirname(path)}", f"df -h {os.path.dirname(path)}"]

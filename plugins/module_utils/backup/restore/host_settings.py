@@ -235,7 +235,7 @@ class _Restore:
         plan = restore.plan()
         saving = [f"save the existing files in {escape_path(os.fsencode(saved))}"] if restore.replaces else []
         changed = {each.name: each for each in restore.replacements}
-        if plan.changed and not check:
+        if not check:
             report(f"restoring the settings: {plural(len(changed))}")
             restore.apply()
         size = sum(len(each.new.data) for each in restore.replacements)

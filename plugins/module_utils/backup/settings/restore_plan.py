@@ -27,10 +27,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import P
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import (
     commit_staged,
+    discard_staged,
     ensure_private_directory,
     stage_bytes,
     staged_name,
     write_atomic_bytes,
+    write_new_bytes,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
@@ -112,12 +114,14 @@ class RestorePlan:
         """Apply the steps. If one fails, the others are undone.
 
         Everything that needs space is written first, so that a full disk is noticed while all files are as they were. After that, files
-        are only renamed, and so is what an undo brings back.
+        are only renamed, and so is what an undo brings back. Without steps, it removes what a killed run left.
 
         :raises RepomanError: a file cannot be written; all files are as they were.
         """
-        Plan([Step("write the new files", self._stage, undo=self._discard), *self.plan().steps]).apply()
+        if self.replacements:
+            Plan([Step("write the new files", self._stage, undo=self._discard), *self.plan().steps]).apply()
         for path in self._real_paths:
+            discard_staged(path)  # of a killed run
             with suppress(OSError):
                 os.unlink(_undo_path(path))
 
@@ -127,7 +131,7 @@ class RestorePlan:
         for each in self.replacements:
             if each.old is not None:
                 ensure_private_directory(os.path.dirname(each.saved), self.account)
-                write_atomic_bytes(each.saved, each.old.data, self.account, mtime_ns=each.old.mtime_ns or None)
+                write_new_bytes(each.saved, each.old.data, self.account, mtime_ns=each.old.mtime_ns or None)
         for each in self.replacements:
             directory = os.path.dirname(each.real_path)
             if not os.path.isdir(directory):

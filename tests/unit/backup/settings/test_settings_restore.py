@@ -382,7 +382,7 @@ def modes(world: SettingsHome) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_mode, path.stat().st_mtime_ns) for path in paths}
 
 
-@pytest.mark.parametrize("function", ["write_atomic_bytes", "stage_bytes", "commit_staged"])
+@pytest.mark.parametrize("function", ["write_new_bytes", "stage_bytes", "commit_staged"])
 @pytest.mark.parametrize("can_link", [True, False])
 def test_a_failure_undoes_all(world: SettingsHome, monkeypatch: pytest.MonkeyPatch, function: str, can_link: bool) -> None:
     """If the registry, the last one, cannot be saved, written or replaced, all are as they were, also without hard links."""
@@ -479,7 +479,7 @@ def test_killed_in_between_the_next_run_finishes(world: SettingsHome, monkeypatc
         return stop
 
     with monkeypatch.context() as patch:
-        for name in ("write_atomic_bytes", "stage_bytes", "commit_staged"):
+        for name in ("write_atomic_bytes", "write_new_bytes", "stage_bytes", "commit_staged"):
             patch.setattr(restore_plan, name, stopping(getattr(restore_plan, name)))
         with pytest.raises(RepomanError, match="was killed"):
             world.restore_settings()
@@ -493,6 +493,16 @@ def test_killed_in_between_the_next_run_finishes(world: SettingsHome, monkeypatc
     assert saved(world) == before
     assert not [path for path in world.root.rglob(".*") if path.name.endswith((".new", ".repoman-old"))]
     assert not world.restore_settings()["changed"]
+
+
+def test_what_a_killed_run_left_is_removed_by_one_without_changes(world: SettingsHome) -> None:
+    """Second names of files, and staged files; check mode removes nothing."""
+    left = [world.overrides / ".isurus.toml.repoman-old", world.overrides / ".isurus.toml.new", world.root / ".repoman.toml.repoman-old"]
+    for path in left:
+        path.write_text("")
+    assert not world.restore_settings(check=True)["changed"] and all(path.exists() for path in left)
+    assert not world.restore_settings()["changed"]
+    assert not [path for path in left if path.exists()]
 
 
 def test_nothing_shows_a_secret(world: SettingsHome) -> None:
