@@ -12,7 +12,8 @@ import grp
 import os
 import pwd
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
@@ -21,7 +22,7 @@ from installed import install
 from lab import private_incus
 from logic import Logic
 from proxy import RecordingProxy
-from world import ADMINS, LAN_IP, Me, SetUp, World, account, home_of, remove
+from world import ADMINS, LAN_IP, Me, SetUp, World, account, home_of, place_for, remove
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all they start
 os.umask(0o022)  # what root makes here the user must be able to read, whoever runs the tests
@@ -156,3 +157,18 @@ def proxy(world: World) -> Iterator[RecordingProxy]:
         os.chmod(os.path.dirname(proxy.path), 0o755)
         world.socket = proxy.path
         yield proxy
+
+
+@pytest.fixture
+def places(me: Me) -> Iterator[Callable[[bool], Path]]:
+    """Makes a directory for a home and a copy of it; in memory if there is room, and if no container mounts anything of it."""
+    with ExitStack() as stack:
+
+        def make(mounted: bool) -> Path:
+            place = stack.enter_context(place_for("repoman-f", "/var/tmp" if mounted else os.environ.get("TEST_TMP", "/var/tmp")))
+            for name in ("home", "before"):
+                (place / name).mkdir()
+                os.chown(place / name, me.uid, me.gid)
+            return place
+
+        yield make

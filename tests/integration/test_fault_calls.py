@@ -11,8 +11,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,13 @@ from fault_cases import BACKUPS, CONTAINERS, SMALL, Case, cleared, contents, fil
 from invariants import leftovers, problems, settles
 from logic import Logic
 from strace import KILL, READ_ERRORS, READS, WRITE_ERRORS, WRITES, Call, Fault, Traced, touching, trace, why_not
-from world import Me, Result, World, place_for
+from world import Me, Result, World
 
 STEP = int(os.environ.get("REPOMAN_FAULTS", "60"))
 SEED = int(os.environ.get("REPOMAN_SEED", "0"))
 LESS = 5
 NOT_FOUND = 3
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
-
-
-@pytest.fixture
-def places(me: Me) -> Iterator[Callable[[bool], Path]]:
-    """Makes a directory for a home and a copy of it; in memory if there is room, and if no container mounts anything of it."""
-    with ExitStack() as stack:
-
-        def make(mounted: bool) -> Path:
-            place = stack.enter_context(place_for("repoman-f", "/var/tmp" if mounted else os.environ.get("TEST_TMP", "/var/tmp")))
-            for name in ("home", "before"):
-                (place / name).mkdir()
-                os.chown(place / name, me.uid, me.gid)
-            return place
-
-        yield make
 
 
 def faults_of(calls: list[Call], home: Path) -> list[Fault]:
