@@ -204,6 +204,10 @@ CONTAINERS = [
 ]
 
 
+COMMANDS = {"sync": ["sync"], "restore --all": ["restore", "--all"], "profile install": ["profile", "install", *PROFILES]}
+"""What is typed for a case."""
+
+
 def cleared(world: World, case: Case) -> None:
     """Make Incus what it is before a run."""
     if case.incus is not None:

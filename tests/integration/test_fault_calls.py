@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_cases import BACKUPS, CONTAINERS, SMALL, Case, cleared, contents, files, put_back, remarks, settled_home, snapshot, view
+from fault_cases import BACKUPS, COMMANDS, CONTAINERS, SMALL, Case, cleared, contents, files, put_back, remarks, settled_home, snapshot, view
 from invariants import leftovers, problems, settles
 from logic import Logic
 from strace import KILL, READ_ERRORS, READS, WRITE_ERRORS, WRITES, Call, Fault, Traced, touching, trace, why_not
-from world import Me, Result, World
+from world import TIMEOUT, Me, Result, World
 
 STEP = int(os.environ.get("REPOMAN_FAULTS", "60"))
 SEED = int(os.environ.get("REPOMAN_SEED", "0"))
@@ -177,4 +177,37 @@ def _disturb(world: World, case: Case, before: Path) -> None:
                     file.write(failures[-1] + "\n\n")
         begin_again()
     print(f"{case}: {len(faults)} faults, {missed} of them not reached, {time.monotonic() - begun:.0f} s")
+    assert not failures, "\n\n".join(failures)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_command(name: str, me: Me, installation: Path, incus: Path, logic: Logic, places: Callable[[bool], Path]) -> None:
+    """The command as it is typed is killed at moments between its start and its end, and all that works for it ends with it."""
+    (case,) = (each for each in (*SMALL, *BACKUPS) if each.name == name)
+    place = places(False)
+    world = World(me, place / "home", installation, str(incus / "unix.socket"), logic)
+    settled_home(world)
+    case.prepare(world)
+    snapshot(world.home, place / "before")
+    failures = []
+    try:
+        cleared(world, case)
+        begun = time.monotonic()
+        world.repoman(*COMMANDS[name])
+        seconds, clean = time.monotonic() - begun, view(world)
+        moments = max(1, 60 // STEP)
+        for number in range(moments):
+            put_back(place / "before", world.home)
+            cleared(world, case)
+            judge = Judge(world, case, clean)
+            moment = seconds * ((number + SEED * 0.618 + 0.5) / moments % 1)
+            process = world.start("repoman", *COMMANDS[name])
+            time.sleep(moment)
+            process.kill()
+            process.communicate(timeout=TIMEOUT)  # everything that has its output open has ended
+            killed = Traced(Result(-signal.SIGKILL, "", ""), [], [], True)
+            if wrong := judge.disturbed(killed) + judge.recovery():
+                failures.append("\n".join([f"{name}: killed after {moment:.2f} s of {seconds:.2f}", *wrong]))
+    finally:
+        world.clean()
     assert not failures, "\n\n".join(failures)
