@@ -38,6 +38,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.registry.model imp
 
 INCUS_PROFILE = "default"
 """The profile that Incus makes itself."""
+INVALID_CODES = range(400, 500)
+"""Codes with which Incus refuses a request before it changes anything."""
 STILL_SAVED = "(profile change still saved)"
 """What Incus's error has if it has replaced the profile, but could not apply that to an instance."""
 
@@ -165,7 +167,10 @@ class ProfileInstallation(ProfileChange):
             if STILL_SAVED in error.reason:
                 self._report_instances(error, replaced)
                 return
-            self._keep_if_replaced(error, replaced)
+            if error.code in INVALID_CODES:
+                replaced.discard()
+            else:
+                self._keep_if_replaced(error, replaced)
             raise
         except (ConcurrentChangeError, incus.NotRunningError):
             replaced.discard()

@@ -18,7 +18,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.plan import apply_all
 from ansible_collections.homelab.repoman.plugins.module_utils.core.results import merge_failures
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import ProfileContext, install, remove
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import LOG_HINT, UnreachableError
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes import (
+    ProfileContext,
+    give_up,
+    install,
+    remove,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.install_record import InstallRecord
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library
@@ -133,6 +139,54 @@ def test_a_profile_that_was_not_replaced_leaves_no_file(
     change.on_failure(RepomanError("no."))
     assert os.listdir(context.saved_dir) == []
     assert "saved" not in change.result
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("fault", [{"status": 500, "kind": "error", "error": "no", "error_code": 500}, {"hang_up": True}])
+def test_a_profile_that_may_have_been_replaced_is_kept(
+    fault: dict[str, Any], is_replaced: bool, library: Library, daemon: Any, context: ProfileContext, reply: Any
+) -> None:
+    """Neither an error of the server nor a lost response says that nothing has changed: Incus is asked again."""
+    add(library.vendor_dir, "old", "description: new\n")
+    (change,) = changes = install(["old"], context, {"old": installed(description="by hand")})
+    description = "new" if is_replaced else "by hand"
+    daemon.say(reply(**fault), reply({"name": "old", "description": description, "config": {}, "devices": {}}))
+    if "hang_up" in fault:
+        with pytest.raises(UnreachableError):
+            apply_all(changes)
+    else:
+        apply_all(changes)
+    assert len(os.listdir(context.saved_dir)) == is_replaced and ("saved" in change.result) is is_replaced
+    assert any("if the profile was replaced" in hint for hint in change.result["hints"]) is is_replaced
+    assert change.result["action"] == "failed" and change.result["hints"]
+
+
+def test_what_was_done_before_incus_went_away_is_reported(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:
+    """Each profile has its own result; the others are not tried. If none was changed, the error is that of the run."""
+    for name in ("a", "b", "c"):
+        add(library.vendor_dir, name, "description: new\n")
+    changes = install(["a", "b", "c"], context, {})
+    daemon.say(reply({}), reply(hang_up=True))
+    with pytest.raises(UnreachableError) as lost:
+        apply_all(changes)
+    give_up(changes, lost.value)
+    assert [change.result["action"] for change in changes] == ["installed", "failed", "failed"]
+    assert "closed the connection during POST" in changes[1].result["msg"] and "not changed" in changes[2].result["msg"]
+    assert len(daemon.requests) == 2
+    changes = install(["a", "b"], context, {})
+    daemon.say(reply(hang_up=True))
+    with pytest.raises(UnreachableError) as lost:
+        apply_all(changes)
+    with pytest.raises(UnreachableError):
+        give_up(changes, lost.value)
+
+
+def test_a_refusal_has_a_hint(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:
+    """Where Incus says why."""
+    (change,) = changes = remove(["x"], context, {"x": installed()})
+    daemon.say(reply(status=500, kind="error", error="no", error_code=500))
+    apply_all(changes)
+    assert change.result["hints"] == [LOG_HINT]
 
 
 def test_a_profile_that_instances_could_not_take_is_installed(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import get_account
-from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.lock import project_lock, remove_abandoned_locks
 
 
 def test_lock_excludes_other_runs_and_is_removed(tmp_path: Path) -> None:
@@ -55,3 +55,18 @@ def test_lock_that_cannot_be_created(tmp_path: Path) -> None:
     with pytest.raises(RepomanError, match="cannot lock"), project_lock(str(tmp_path / "repoman.toml"), "a", get_account(), 0):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_locks_of_killed_runs_are_removed(tmp_path: Path) -> None:
+    """Those that nobody holds; other files and links stay; without the directory there is nothing to do."""
+    path = str(tmp_path / "repoman.toml")
+    remove_abandoned_locks(path, get_account())
+    locks = tmp_path / "locks"
+    with project_lock(path, "held", get_account(), 0):
+        (locks / "left.lock").touch()
+        (locks / "note").touch()
+        (locks / "link.lock").symlink_to(locks / "note")
+        remove_abandoned_locks(path, get_account())
+        assert sorted(file.name for file in locks.iterdir()) == ["held.lock", "link.lock", "note"]
+        with pytest.raises(ConflictError), project_lock(path, "held", get_account(), 0):
+            pass

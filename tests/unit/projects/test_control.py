@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, the repoman contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests that change one instance, against a daemon that answers by script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
+from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.context import RunContext
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.control import InstanceControl
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import REPO_DEVICE
+from ansible_collections.homelab.repoman.plugins.module_utils.projects.remount import Remount
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.parser import parse
+
+STOPPED = {"status": 400, "kind": "error", "error": "The instance is already stopped", "error_code": 400}
+
+
+def instance(status: str = "Running", **devices: dict[str, str]) -> dict[str, Any]:
+    """Return an instance as Incus describes it."""
+    keys: dict[str, Any] = {key: {} for key in ("config", "expanded_config", "expanded_devices")}
+    return keys | {"name": "a", "status": status, "devices": devices, "profiles": []}
+
+
+@pytest.fixture
+def control(daemon: Any, me: Account) -> InstanceControl:
+    """Return the requests about an instance of the scripted daemon."""
+    path = str(Path(me.home, "repoman.toml"))
+    return InstanceControl(RunContext(me, path, parse("[repoman]\nschema = 3\n", path), Client(daemon.path)), "a")
+
+
+def test_an_instance_that_stops_in_the_meantime(control: InstanceControl, daemon: Any, reply: Any) -> None:
+    """It is as wanted, whichever request hears of it."""
+    daemon.say(reply(**STOPPED), reply(instance("Stopped")))
+    control.stop()
+    assert [method for method, _target in daemon.requests] == ["PUT", "GET"]
+    daemon.say(reply({}), reply(instance()), reply(**STOPPED), reply({}), reply(instance("Stopped")))
+    control.stop(is_requested=True)
+    daemon.say(reply(**STOPPED), reply(instance()), reply(**STOPPED), reply({}), reply(instance()))
+    with pytest.raises(RepomanError, match="already stopped"):
+        control.stop()
+
+
+@pytest.mark.parametrize(("is_sent", "is_mounted", "writes"), [(False, True, 0), (True, True, 1), (True, False, 0), (False, False, 0)])
+def test_a_mount_that_could_not_be_verified(
+    control: InstanceControl, daemon: Any, reply: Any, is_sent: bool, is_mounted: bool, writes: int
+) -> None:
+    """It is removed, and the error says so; what was not touched stays."""
+    remount = Remount.__new__(Remount)
+    remount.control, remount.is_sent, remount.is_verified = control, is_sent, False
+    now = instance(**({REPO_DEVICE: {"type": "disk"}} if is_mounted else {}))
+    daemon.say(reply({}), reply(now), reply(now), reply({}))
+    if is_mounted and not is_sent:
+        remount.undo()
+    else:
+        with pytest.raises(RepomanError, match="not mounted in 'a' until this succeeds: repoman new a"):
+            remount.undo()
+    assert [method for method, _target in daemon.requests].count("PUT") == writes
