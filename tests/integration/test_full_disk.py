@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_verbs import HAND_MADE, forget, furnish, parts, settle_down
+from faulty_verbs import HAND_MADE, SEVERAL, forget, furnish, parts, settle_down
 from invariants import leftovers, problems
 from world import World
 
@@ -218,6 +218,9 @@ def cases() -> list[tuple[Verb, str, int]]:
 
 def _run(world: World, verb: Verb, place: str, room: int) -> Iterator[str]:
     """Run a case; yields what is wrong."""
+    for name in SEVERAL:
+        if not (world.repos / name).exists():
+            world.git_repository(name)
     verb.prepare(world)
     path = places(world)[place]
     backup = world.home / "backup"

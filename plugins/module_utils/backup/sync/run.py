@@ -30,6 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.prob
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.module import predicting
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import iso_time, seconds_since
+from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import warn
 from ansible_collections.homelab.repoman.plugins.module_utils.process.child import Report
 from ansible_collections.homelab.repoman.plugins.module_utils.registry import sync_times
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.model import Data
@@ -132,4 +133,8 @@ def _note_last_sync(context: BackupContext, units: Iterable[str], now: datetime)
             if entry.get("name") in names:
                 entry["last_sync"] = when
 
-    edit_file(context.path, edit, context.account)
+    try:
+        edit_file(context.path, edit, context.account)
+    except (RepomanError, OSError) as error:  # neither the report nor another error of this run may be lost
+        problem = RepomanError.from_os_error(error) if isinstance(error, OSError) else error
+        warn(f"the backup of {', '.join(sorted(names))} is complete, but the registry does not have its time: {problem.message}")
