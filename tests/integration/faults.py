@@ -25,6 +25,9 @@ LIMITS = {
     "projects.instance_setup.START_TIMEOUT": 2.0,
 }
 """Shorter limits of what is polled, for faults that stay."""
+SECONDS = ("ACCOUNT_TIMEOUT", "PROBE_TIMEOUT", "BOOT_TIMEOUT", "CLOUD_INIT_TIMEOUT")
+QUICK = {f"projects.instance_setup.{name}": 5 for name in SECONDS}
+"""Shorter limits of a command in the container, for faults that never answer."""
 WORDS = "not in a test"
 WRONG = ([1], "text", 7, {"a": {"b": []}}, [None], True, {"id": 3, "status_code": "x"})
 """Metadata of no shape that Incus's has."""
@@ -193,4 +196,4 @@ KINDS = (
 )
 
 
-__all__ = ["KINDS", "LIMITS", "LONG", "SHORT", "Fault", "Hook", "Kind"]
+__all__ = ["KINDS", "LIMITS", "LONG", "QUICK", "SHORT", "Fault", "Hook", "Kind"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A file system that is full, or read-only, at each place that a verb writes to: the sentence names it, and nothing is written by half.
 
-The place is a small one in memory, with room for so many pages more. ``make test`` takes a sample, ``REPOMAN_FAULTS=1`` all cases;
+The place is a small one in memory, with room for so many pages more. ``make test`` takes a few cases, ``REPOMAN_FAULTS=1`` all of them;
 ``REPOMAN_FAULT='install state 2'`` runs one.
 """
 
@@ -27,7 +27,8 @@ from world import World
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems")
 
-EVERY = int(os.environ.get("REPOMAN_FAULTS", "12"))
+EVERY = int(os.environ.get("REPOMAN_FAULTS", "0"))
+SAMPLE = 3
 SEED = int(os.environ.get("REPOMAN_SEED", "0"))
 ONLY = os.environ.get("REPOMAN_FAULT", "")
 PAGE = 4096
@@ -44,7 +45,7 @@ class Verb:
     """A verb that writes to files.
 
     :param prepare: makes the state that it begins with. :param run: runs its module.
-    :param places: that it writes to, each with whether a failure there is none of the verb's.
+    :param places: that it writes to.
     """
 
     name: str
@@ -213,7 +214,7 @@ def cases() -> list[tuple[Verb, str, int]]:
     if ONLY:
         return [case for case in table if f"{case[0].name} {case[1]} {case[2]}" == ONLY]
     random.Random(SEED).shuffle(table)  # noqa: S311 - no secret
-    return table[::EVERY]
+    return table[::EVERY] if EVERY else table[:SAMPLE]
 
 
 def _run(world: World, verb: Verb, place: str, room: int) -> Iterator[str]:
