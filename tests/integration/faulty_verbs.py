@@ -225,8 +225,8 @@ def _projects(*names: str, **options: Any) -> dict[str, Any]:
     return {"projects": [{"name": name, "image": "busybox", "profiles": ["default"]} | options for name in names]}
 
 
-def _named(*names: str, **options: Any) -> dict[str, Any]:
-    return {"projects": [{"name": name, "create": False} | options for name in names]}
+def _named(*names: str) -> dict[str, Any]:
+    return {"projects": [{"name": name} for name in names], "create": False}
 
 
 VERBS = (

@@ -14,8 +14,9 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,53 @@ def test_a_place_that_is_full(ready: World) -> None:
             report.append(f"REPOMAN_FAULT='{verb.name} {place} {room}'\n    {told}")
             sys.stderr.write(f"{report[-1]}\n")
     assert not report, "\n".join(report)
+
+
+@pytest.mark.parametrize("room", [0, READ_ONLY])
+def test_temporary_directories(ready: World, room: int) -> None:
+    """What only reads works, whatever is full; what writes does its work, or says what is full and works later."""
+    ready.git_repository("demo")
+    ready.write(ready.registry, ready.registry.read_text().replace('"/nfs/repos"', f'"{ready.home}/backup"'))
+    with ExitStack() as stack:
+        tmp = ready.home / "tmp"
+        rooms = [stack.enter_context(small(ready, place, room)) for place in (tmp, ready.home / ".ansible", ready.home / ".local")]
+        env = {"TMPDIR": str(tmp)}
+        for argv in (("list",), ("status",), ("doctor",), ("profile", "list"), ("new", "demo", "--image", "busybox", "-C")):
+            result = ready.run("repoman", *argv, env=env)
+            assert result.code in (0, 1, 3) and (result.code == 0 or "repoman: error: " in result.err or argv == ("doctor",)), (
+                argv,
+                result,
+            )
+        for argv in (("new", "demo", "--image", "busybox"), ("sync", "--init", "--allow-local"), ("remove", "demo", "--yes")):
+            result = ready.run("repoman", *argv, env=env)
+            if result.code:
+                assert "repoman: error: " in result.err and "hint: " in result.err, result
+                assert str(ready.home) in result.err or "~/" in result.err, result
+        for make_room in rooms:
+            make_room()
+        for argv in (("new", "demo", "--image", "busybox"), ("sync", "--init", "--allow-local"), ("remove", "demo", "--yes")):
+            ready.repoman(*argv, env=env)
+        assert not problems(ready, ready.home / "backup") and not leftovers(ready, ready.home / "backup")
+
+
+def test_a_full_storage_pool(ready: World) -> None:
+    """Incus's words about its own disk, nothing left in it, and the same command works when there is room."""
+    ready.git_repository("demo")
+    place = Path(tempfile.mkdtemp(prefix="repoman-pool.", dir="/var/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", str(place)], check=True)
+    try:
+        (place / "pool").mkdir()
+        ready.incus("storage", "create", "small", "dir", f"source={place}/pool")
+        for room in (0, 20, 300):
+            _fill(place / "filler", room)
+            asked = {"devices": {"root": {"type": "disk", "path": "/", "pool": "small"}}, "image": "busybox"}
+            result = ready.module("project", projects=[{"name": "demo"} | asked], state="started")
+            assert result.get("failed") and result["hints"] and "space" in result["msg"], (room, result)
+            assert ready.instances() == {} and not problems(ready) and not leftovers(ready)
+            (place / "filler").unlink()
+        assert not ready.module("project", projects=[{"name": "demo"} | asked], state="started").get("failed")
+        ready.remove("demo")
+    finally:
+        ready.incus("storage", "delete", "small", check=False)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        place.rmdir()
