@@ -28,7 +28,7 @@ from proxy import RecordingProxy
 from world import Me, Result, SetUp, World, home_of
 
 EVERY = int(os.environ.get("REPOMAN_FAULTS", "0"))
-"""Of the table of each verb, every so manieth case; 0 for a few cases of a few verbs."""
+"""Of the table of each verb, one in this many cases; 0 for a few cases of a few verbs."""
 SAMPLE = 2
 SEED = int(os.environ.get("REPOMAN_SEED", "0"))
 ONLY = os.environ.get("REPOMAN_FAULT", "")
@@ -117,7 +117,8 @@ class Case:
 
         try:
             if verb.name in RESTARTS:
-                assert not run(False).get("failed")
+                result = run(False)
+                assert not result.get("failed"), result
             else:
                 settles(run)
         except AssertionError as error:

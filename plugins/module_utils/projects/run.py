@@ -28,6 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.projects.present i
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.remove import plan_removal
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.request import ProjectRequest, named_projects, requests_for
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.task import ProjectTask
+from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import remove_unfinished
 
 
 def _predict(params: dict[str, Any]) -> dict[str, Any]:
@@ -57,10 +58,16 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
             if not check:
                 with EarlyStop(tasks) if stops else nullcontext():
                     (apply_all if stops else apply_in_parallel)(tasks, _show_progress)
-                remove_abandoned_locks(context.registry_path, context.account)
+                _clean_up(context)
     finally:
         progress.clear()
     return _build_result(context, tasks)
+
+
+def _clean_up(context: RunContext) -> None:
+    """Remove what killed runs left next to the registry, also if this run has nothing to write there."""
+    remove_abandoned_locks(context.registry_path, context.account)
+    remove_unfinished(context.registry_path, context.account)
 
 
 def _only_stops(params: dict[str, Any]) -> bool:

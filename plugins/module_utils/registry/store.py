@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import set_output, warn
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, staged_name, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
@@ -103,6 +103,17 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
         if after != text:
             write_atomic(real, after, owner)
             _logger.debug("wrote %s", real)
+
+
+def remove_unfinished(path: str, owner: Account) -> None:
+    """Remove what a killed run left of a write of the registry, for a run that does not write it itself."""
+    real = os.path.realpath(path)
+    staged = os.path.join(os.path.dirname(real), staged_name(os.path.basename(real)))
+    if not os.path.lexists(staged):
+        return
+    with suppress(OSError), FileLock(f"{real}.lock", owner) as lock:
+        lock.acquire(0)
+        os.unlink(staged)
 
 
 def read_text(path: str) -> str | None:

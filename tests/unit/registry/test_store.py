@@ -295,3 +295,16 @@ def test_a_lock_that_cannot_be_taken_has_hints(path: str, me: Account, monkeypat
             with registry.locked(f"{path}.lock", me):
                 pass
         assert caught.value.hints == [f"ls -ld {os.path.dirname(path)}", f"df -h {os.path.dirname(path)}"]
+
+
+def test_what_a_killed_write_left_is_removed(path: str, me: Account) -> None:
+    """By a run that does not write the registry, too; not while another one writes it."""
+    write(path, DEFAULT_TEXT)
+    staged = os.path.join(os.path.dirname(path), ".repoman.toml.new")
+    registry.remove_unfinished(path, me)
+    write(staged, "half")
+    with registry.locked(f"{path}.lock", me):
+        registry.remove_unfinished(path, me)
+        assert os.path.exists(staged)
+    registry.remove_unfinished(path, me)
+    assert not os.path.exists(staged) and read(path) == DEFAULT_TEXT
