@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import escape_control_characters, shorten
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import display_width, escape_control_characters, pad, shorten
 
 PREFIXES = {
     "done": "==> ",
@@ -43,6 +43,8 @@ COLORS = {
 STANDARD_WIDTH = 80
 """Columns of output that does not go to a terminal, and the fewest that a terminal is taken to have."""
 NO_BREAK = "\u00a0"
+FILLER = "\0"
+"""Stands behind a character that takes two columns while lines are measured; it is in no text, because control characters are escaped."""
 GAP = "  "
 ERRORS = ("error", "warning", "hint", "trace")
 """Styles of lines that go to standard error."""
@@ -104,16 +106,18 @@ def wrap(text: str, width: int, command: str = "") -> list[str]:
     text, command = escape_control_characters(sentence(text)), escape_control_characters(command)
     if command:
         text = text.replace(command, command.replace(" ", NO_BREAK))
-    is_long = len(command) > width
+    is_long = display_width(command) > width
+    if not text.isascii():
+        text = "".join(character + FILLER * (display_width(character) - 1) for character in text)
     lines = textwrap.wrap(text, width, break_long_words=not is_long, break_on_hyphens=False) or [""]
-    return [line.replace(NO_BREAK, " ") for line in lines]
+    return [line.replace(NO_BREAK, " ").replace(FILLER, "") for line in lines]
 
 
 def hint_texts(hint: str, width: int) -> list[str]:
     """Return a hint as lines that can be pasted together: if it does not fit on one, its remark follows as comments."""
     text = escape_control_characters(sentence(hint))
     command, separator, remark = text.partition("   # ")
-    if len(text) <= width or not separator:
+    if display_width(text) <= width or not separator:
         return [text]
     return [command, *(f"# {line}" for line in wrap(remark, width - 2))]
 
@@ -123,15 +127,18 @@ def sentence(text: str) -> str:
     return " ".join(part for part in (line.strip() for line in text.splitlines()) if part)
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]], min_widths: Sequence[int] = ()) -> list[Line]:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], min_widths: Sequence[int] = (), width: int = 0) -> list[Line]:
     """Return the lines of a table with aligned columns.
 
     :param min_widths: minimum widths of the first columns, including the gap to the next.
+    :param width: columns that a line may take; the first cells are shortened until they fit. 0 does not shorten them.
     """
     cells = [list(titles), *([escape_control_characters(cell) for cell in row] for row in rows)]
     gap = 2 if min_widths else 3
-    widths = [max([len(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))]
-    texts = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    widths = [max([display_width(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))]
+    if width:
+        widths[0] = max(min(widths[0], width + gap - sum(widths[1:])), display_width(titles[0]) + gap)
+    texts = ["".join(pad(shorten(cell, size - gap), size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [Line("head", texts[0]), *(Line("out", text) for text in texts[1:])]
 
 
@@ -161,7 +168,7 @@ def fitted_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width
     :returns: a list for each line; the first has the titles.
     """
     cells = [[column.title for column in columns], *([escape_control_characters(cell) for cell in row] for row in rows)]
-    natural = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    natural = [max(display_width(row[index]) for row in cells) for index in range(len(columns))]
     shown = list(range(len(columns)))
     while True:
         widths, excess = _shrink(columns, natural, shown, width, with_last=False)
@@ -171,7 +178,9 @@ def fitted_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width
         shown.remove(optional[-1])
     if excess:
         widths, _excess = _shrink(columns, natural, shown, width, with_last=True)
-    return [[shorten(row[index], widths[index], columns[index].keep_end).ljust(widths[index]) for index in shown] for row in cells]
+    return [
+        [pad(shorten(row[index], widths[index], columns[index].keep_end), widths[index]) for index in shown] for row in cells
+    ]
 
 
 def _shrink(

@@ -62,14 +62,39 @@ def shorten_home(text: str, home: str) -> str:
     return re.sub(rf"{BEFORE_PATH}{re.escape(home.rstrip('/'))}(?=/|$|[\s,;:)])", "~", text)
 
 
+def display_width(text: str) -> int:
+    """Return the number of columns that text takes on a terminal: an East Asian character or an emoji takes two, an accent of its own none."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if character.isascii():
+        return 1
+    import unicodedata  # most runs print ASCII only
+
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def pad(text: str, width: int) -> str:
+    """Return text with spaces behind it, so that it takes at least ``width`` columns."""
+    return text + " " * (width - display_width(text))
+
+
 def shorten(text: str, width: int, keep_end: bool = False) -> str:
-    """Return text of at most ``width`` characters; an ellipsis stands for what is left out.
+    """Return text of at most ``width`` columns; an ellipsis stands for what is left out.
 
     :param keep_end: leave out the beginning, as for a path, instead of the end.
     """
-    if len(text) <= width:
+    if display_width(text) <= width:
         return text
-    return ELLIPSIS + text[len(text) - width + 1 :] if keep_end else text[: width - 1].rstrip() + ELLIPSIS
+    if text.isascii():
+        return ELLIPSIS + text[len(text) - width + 1 :] if keep_end else text[: width - 1].rstrip() + ELLIPSIS
+    kept = text
+    while kept and display_width(kept) >= width:
+        kept = kept[1:] if keep_end else kept[:-1]
+    return ELLIPSIS + kept if keep_end else kept.rstrip() + ELLIPSIS
 
 
 def escape_control_characters(text: str, keep_tabs: bool = False) -> str:

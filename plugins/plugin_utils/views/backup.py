@@ -160,7 +160,7 @@ def _unit_table(units: Sequence[Mapping[str, Any]], mode: Mode, sizes: Mapping[s
         for unit in units
         if mode.shows_unchanged or len(units) == 1 or unit["action"] not in UNCHANGED
     ]
-    return table(("NAME", "STATE", "FILES", *sizes), rows) if rows else []
+    return table(("NAME", "STATE", "FILES", *sizes), rows, width=mode.width) if rows else []
 
 
 def _counts(summary: Mapping[str, Any], mode: Mode) -> str:

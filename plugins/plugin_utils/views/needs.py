@@ -11,9 +11,11 @@ from enum import IntEnum, auto
 from typing import TYPE_CHECKING
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import (
+    display_width,
     escape_control_characters,
     format_age,
     format_duration,
+    pad,
     plural,
     shorten,
     shorten_home,
@@ -267,20 +269,20 @@ def need_lines(needs: list[Need], width: int) -> list[Line]:
     :param width: columns that a line may take.
     """
     texts = [(escape_control_characters(need.who), escape_control_characters(need.what), need.command) for need in needs]
-    who_width = min(max((len(who) for who, _what, _command in texts), default=0), MAX_WHO + max(0, width - STANDARD_WIDTH))
-    commands = [len(command) for _who, _what, command in texts if len(command) <= MAX_COMMAND]
+    who_width = min(max((display_width(who) for who, _what, _command in texts), default=0), MAX_WHO + max(0, width - STANDARD_WIDTH))
+    commands = [display_width(command) for _who, _what, command in texts if display_width(command) <= MAX_COMMAND]
     room = width - who_width - 2 * len(GAP) - max(commands, default=0)
-    what_width = min(max((len(what) for _who, what, command in texts if command), default=0), max(MIN_WHAT, room))
+    what_width = min(max((display_width(what) for _who, what, command in texts if command), default=0), max(MIN_WHAT, room))
     lines = []
     for need, (who, what, command) in zip(needs, texts, strict=True):
         style = "out" if need.urgency == Urgency.WORK else "note"
-        start = shorten(who, who_width).ljust(who_width) + GAP
-        cell = shorten(what, what_width).ljust(what_width) + GAP
+        start = pad(shorten(who, who_width), who_width) + GAP
+        cell = pad(shorten(what, what_width), what_width) + GAP
         if not command:
-            lines.append(Line(style, start + shorten(what, width - len(start))))
-        elif len(start + cell + command) <= width:
+            lines.append(Line(style, start + shorten(what, width - display_width(start))))
+        elif display_width(start + cell + command) <= width:
             lines.append(Line(style, start + cell + command))
         else:
-            lines.append(Line(style, start + shorten(what, width - len(start))))
-            lines.append(Line(style, command if len(GAP + command) > width else GAP + command))
+            lines.append(Line(style, start + shorten(what, width - display_width(start))))
+            lines.append(Line(style, command if display_width(GAP + command) > width else GAP + command))
     return lines

@@ -9,7 +9,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_age, format_bytes, plural, shorten, shorten_home
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import (
+    display_width,
+    format_age,
+    format_bytes,
+    plural,
+    shorten,
+    shorten_home,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.core.times import SyncState
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import GAP, STANDARD_WIDTH, Column, Line, fitted_table, wrap
 from ansible_collections.homelab.repoman.plugins.plugin_utils.views.needs import NOT_COUNTED, Need, Urgency, all_needs, need_lines
@@ -68,7 +75,7 @@ def backup_line(result: StatusResult, home: str, width: int) -> str:
     target = result["host"]["backup"]
     start = f"backup: {last_backup_text(target)} to "
     end = f", {format_bytes(target['free'])} free" if target["state"] == "ready" else ""
-    return start + shorten(shorten_home(target["path"], home), width - len(start + end), keep_end=True) + end
+    return start + shorten(shorten_home(target["path"], home), width - display_width(start + end), keep_end=True) + end
 
 
 def last_backup_text(backup: BackupStatus) -> str:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Column, fitted_table, hint_texts, output_width, wrap
+from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import display_width, pad, shorten
+from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Column, fitted_table, hint_texts, output_width, table, wrap
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(("is_terminal", "columns", "width"), [(False, "200", 80), (True, "200", 200), (True, "60", 80)])
@@ -57,3 +60,42 @@ def test_table() -> None:
     assert texts(30) == ["NAME         PATH       X    Y", "a-long-name  …ong/path  xx…  y"]
     assert texts(26) == ["NAME         PATH        Y", "a-long-name  …long/path  y"]
     assert texts(20) == ["NAME       PATH    Y", "a-long-n…  …/path  y"]
+
+
+CELLS = st.text(st.sampled_from("ab -/é\u0301\u200b鮫サー한🦈\x1b\u2028\udc80"), max_size=60)
+"""Letters, accents of their own, characters that take two columns, and characters that are escaped."""
+
+
+def test_columns_of_a_terminal() -> None:
+    """East Asian characters and emoji take two columns, accents of their own none; what is cut takes no more than there is room for."""
+    assert [display_width(text) for text in ("shark", "鮫", "e\u0301", "🦈", "ｱ", "é", "")] == [5, 2, 1, 2, 1, 1, 0]
+    assert pad("鮫", 4) == "鮫  " and pad("鮫鮫", 2) == "鮫鮫"
+    assert [shorten("鮫鮫鮫", width) for width in (6, 5, 4, 3, 1)] == ["鮫鮫鮫", "鮫鮫…", "鮫…", "鮫…", "…"]
+    assert [shorten("鮫鮫鮫", width, keep_end=True) for width in (6, 5, 4)] == ["鮫鮫鮫", "…鮫鮫", "…鮫"]
+    assert wrap("鮫鮫 鮫 a", 5) == ["鮫鮫", "鮫 a"] and wrap("鮫鮫鮫", 4) == ["鮫鮫", "鮫"]
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS, CELLS), min_size=1, max_size=6), st.integers(40, 200))
+def test_tables_fit_and_are_aligned(rows: list[tuple[str, str, str, str]], width: int) -> None:
+    """Whatever the cells, no line is longer than the terminal is wide, and each column begins where its title does."""
+    columns = (
+        Column("NAME", min_width=5, is_last=True),
+        Column("PATH", min_width=6, keep_end=True),
+        Column("X", min_width=3, is_optional=True),
+        Column("Y", min_width=4),
+    )
+    lines = fitted_table(columns, rows, width)
+    assert all(display_width("  ".join(line)) <= width for line in lines)
+    assert all([display_width(cell) for cell in line] == [display_width(cell) for cell in lines[0]] for line in lines)
+    texts = [line.text for line in table(("NAME", "N", "M"), [(row[0], "1", "22") for row in rows], width=width)]
+    assert all(display_width(text) <= width for text in texts)
+    starts = {display_width(text[: text.rindex("1")]) for text in texts[1:]}
+    assert starts == {texts[0].index("N   M")}
+
+
+@given(CELLS, st.integers(10, 80))
+def test_wrapped_lines_fit(text: str, width: int) -> None:
+    """No line is too long, and no character is lost."""
+    lines = wrap(text, width)
+    assert all(display_width(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join("".join(wrap(text, 10_000)).split())
