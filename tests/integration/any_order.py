@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from invariants import leftovers, problems, without_times
+from invariants import leftovers, mirror_problems, problems, without_times
 from world import SetUp, World
 
 Tree = dict[str, tuple[Any, ...]]
@@ -79,7 +79,8 @@ class Model:
         self.synced: dict[str, Tree] = {}
         self.history: dict[str, dict[str, Tree]] = {}
         self.damaged: dict[str, tuple[Path, bytes]] = {}
-        self.touched = True
+        self.touched: set[str] = set()
+        """Mirrors that may have changed since they were last verified."""
         self.number = 0
         self.journal: list[str] = []
         """The steps so far, with what came of them."""
@@ -101,7 +102,7 @@ class Model:
         predicted = self.world.module(module, check=True, **params)
         done = self.world.module(module, **params)
         again = self.world.module(module, **params)
-        after = self.world.module(module, check=True, **params)
+        after = again if module == "sync" else self.world.module(module, check=True, **params)
         assert essence(predicted) == essence(done), (module, params, predicted, done)
         for result in (again, after):
             assert not result.get("changed"), (module, params, done, result)
@@ -119,8 +120,9 @@ class Model:
 
     def problems(self) -> list[str]:
         """Return what does not hold."""
-        backup, self.touched = self.backup if self.touched else None, False
-        return [*problems(self.world, backup), *leftovers(self.world, self.backup), *self._lost()]
+        found = [said for name in sorted(self.touched) for said in mirror_problems(self.backup / name)]
+        self.touched.clear()
+        return [*found, *problems(self.world), *leftovers(self.world, self.backup), *self._lost()]
 
     def _lost(self) -> list[str]:
         text = self.world.registry.read_text()
@@ -179,7 +181,7 @@ class Model:
         """Run sync in the four ways, and remember the versions that it makes."""
         before = {name: set(self.history.get(name, {})) for name in KINDS}
         result = self.call("sync", **params)
-        self.touched |= bool(result.get("changed") or params.get("full"))
+        self.touched |= {unit["name"] for unit in result.get("units", []) if unit["action"] != "unchanged"}
         self.note(f"{[(unit['name'], unit['action'], unit.get('msg')) for unit in result.get('units', [])] or result}")
         for unit in result.get("units", []):
             name = unit["name"]

@@ -106,12 +106,19 @@ def _mirrors(backup: Path, damaged: bool, except_for: Container[str]) -> Iterato
     """Git and Mercurial accept each mirror."""
     how = "--connectivity-only" if damaged else "--full"
     for path in sorted(backup.iterdir()) if backup.exists() else ():
-        if path.name in except_for:
-            continue
-        if (path / ".git").exists():
-            yield from _said(path, "git", "-c", "safe.directory=*", "fsck", how, "--strict", "--no-progress")
-        elif (path / ".hg").exists():
-            yield from _said(path, "hg", "verify", "--quiet")
+        if path.name not in except_for:
+            yield from mirror_problems(path, how)
+
+
+def mirror_problems(path: Path, how: str = "--full") -> Iterator[str]:
+    """Yield what git or Mercurial finds wrong in one mirror.
+
+    :param how: option of ``git fsck``.
+    """
+    if (path / ".git").exists():
+        yield from _said(path, "git", "-c", "safe.directory=*", "fsck", how, "--strict", "--no-progress")
+    elif (path / ".hg").exists():
+        yield from _said(path, "hg", "verify", "--quiet")
 
 
 def _said(place: Path, *command: str) -> Iterator[str]:

@@ -376,7 +376,7 @@ class Settings(Step):
 class Backup(Step):
     """The verbs of the backup, and damage."""
 
-    TIMES: ClassVar = {"sync": 5, "sync_one": 2, "verify": 1, "restore": 2, "restore_paths": 1, "version": 3, "damage": 1, "damage_mirror": 1, "heal": 2, "all": 1}
+    TIMES: ClassVar = {"sync": 4, "sync_one": 2, "verify": 1, "restore": 2, "restore_paths": 1, "version": 3, "damage": 1, "damage_mirror": 1, "heal": 2, "all": 1}
 
     def sync(self) -> None:
         """Back up everything."""
@@ -478,7 +478,7 @@ class Backup(Step):
         assert result.get("failed"), result
         result = self.world.module("sync", full=True, names=[self.name], allow_shrink=True)
         self.model.judge(result)
-        self.model.touched = True
+        self.model.touched.add(self.name)
 
     def heal(self) -> None:
         """Restore damaged objects from the mirror, or by hand if the mirror never had them."""

@@ -78,6 +78,24 @@ def contents(root: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
+def foreseen(world: BackupHome) -> None:
+    """Compare the prediction of a run with that of rsync: rsync mentions neither the directories whose time a run changes, nor the other names of a file."""
+    said = {path: sign for each in world.sync(check=True)["diff"] for sign, _space, path in (line.partition(" ") for line in each["prepared"].splitlines())}
+    wanted = {}
+    for line in world.differences("--modify-window=-1"):
+        kind, _space, path = line.partition(" ")
+        path = path.strip() if kind == "*deleting" else path
+        path = path.partition(" -> ")[0] if kind[1] == "L" else path.partition(" => ")[0] if kind[0] == "h" else path
+        wanted[path.replace("\\#012", "\\n").rstrip("/")] = "-" if kind == "*deleting" else "+" if kind.endswith("+++") else "~"
+    more = {path for path in said.keys() - wanted.keys() if not path.endswith("/")}
+    linked = {path for path in more if any((root / path.replace("\\n", "\n")).lstat().st_nlink > 1 for root in (world.repos, world.backup))}
+    assert more == linked, (said, wanted, [((root / path.replace("\\n", "\n")).lstat(), path) for path in more - linked for root in (world.repos, world.backup)])
+    assert wanted.keys() <= said.keys() | {path.rstrip("/") for path in said}, (said, wanted)
+    for path in wanted.keys() & said.keys():
+        is_new = wanted[path] == "+" and not os.path.lexists(world.backup / path.replace("\\n", "\n"))
+        assert said[path] == ("+" if is_new else "-" if wanted[path] == "-" else "~"), (path, said, wanted)
+
+
 @settings(max_examples=8 * EXAMPLES, phases=[Phase.explicit, Phase.generate], database=None)
 @given(RUNS)
 def test_each_version_is_the_tree_before_its_run(runs: list[list[Any]]) -> None:
@@ -93,6 +111,7 @@ def test_each_version_is_the_tree_before_its_run(runs: list[list[Any]]) -> None:
             before = contents(world.backup / "unit")
             for each in changes:
                 change(unit, *each)
+            foreseen(world)
             assert actions(world.sync(full=at % 3 == 2))["unit"] in {"synced", "unchanged"}
             assert world.differences() == []
             for version in world.sync(list_versions="unit")["kept"]:
