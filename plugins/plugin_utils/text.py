@@ -135,7 +135,9 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], min_widths: Sequ
     """
     cells = [list(titles), *([escape_control_characters(cell) for cell in row] for row in rows)]
     gap = 2 if min_widths else 3
-    widths = [max([display_width(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))]
+    widths = [
+        max([display_width(row[column]) + gap for row in cells] + list(min_widths[column : column + 1])) for column in range(len(titles))
+    ]
     if width:
         widths[0] = max(min(widths[0], width + gap - sum(widths[1:])), display_width(titles[0]) + gap)
     texts = ["".join(pad(shorten(cell, size - gap), size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
@@ -178,9 +180,7 @@ def fitted_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], width
         shown.remove(optional[-1])
     if excess:
         widths, _excess = _shrink(columns, natural, shown, width, with_last=True)
-    return [
-        [pad(shorten(row[index], widths[index], columns[index].keep_end), widths[index]) for index in shown] for row in cells
-    ]
+    return [[pad(shorten(row[index], widths[index], columns[index].keep_end), widths[index]) for index in shown] for row in cells]
 
 
 def _shrink(

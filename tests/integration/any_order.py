@@ -188,7 +188,11 @@ class Model:
             if name not in KINDS:
                 continue
             old = self.synced.get(name)
-            new = set(self.versions(name)) - before[name] if unit.get("kept_bytes") or unit["action"] not in {"unchanged", "failed"} else set()
+            new = (
+                set(self.versions(name)) - before[name]
+                if unit.get("kept_bytes") or unit["action"] not in {"unchanged", "failed"}
+                else set()
+            )
             assert len(new) <= 1, (name, new)
             if old is not None:
                 self.history.setdefault(name, {}).update(dict.fromkeys(new, old))
@@ -215,4 +219,3 @@ def essence(result: Any) -> Any:
 def differing(one: Tree, other: Tree) -> list[str]:
     """Return the paths that differ."""
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
-

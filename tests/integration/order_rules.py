@@ -254,7 +254,17 @@ class ByHand(Step):
 class Profiles(Step):
     """Templates, and profiles in Incus."""
 
-    TIMES: ClassVar = {"write": 2, "delete_template": 1, "copy": 1, "install": 4, "remove": 1, "all": 1, "change": 2, "delete": 1, "break_it": 1}
+    TIMES: ClassVar = {
+        "write": 2,
+        "delete_template": 1,
+        "copy": 1,
+        "install": 4,
+        "remove": 1,
+        "all": 1,
+        "change": 2,
+        "delete": 1,
+        "break_it": 1,
+    }
 
     def __init__(self, model: Model, name: str, number: int) -> None:
         super().__init__(model, name, number)
@@ -376,7 +386,18 @@ class Settings(Step):
 class Backup(Step):
     """The verbs of the backup, and damage."""
 
-    TIMES: ClassVar = {"sync": 4, "sync_one": 2, "verify": 1, "restore": 2, "restore_paths": 1, "version": 3, "damage": 1, "damage_mirror": 1, "heal": 2, "all": 1}
+    TIMES: ClassVar = {
+        "sync": 5,
+        "sync_one": 2,
+        "verify": 1,
+        "restore": 2,
+        "restore_paths": 1,
+        "version": 3,
+        "damage": 1,
+        "damage_mirror": 1,
+        "heal": 2,
+        "all": 1,
+    }
 
     def sync(self) -> None:
         """Back up everything."""

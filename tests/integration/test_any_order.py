@@ -53,8 +53,7 @@ class AnyOrder(RuleBasedStateMachine):
             found = self.model.problems()
             assert not found, found
         except BaseException:
-            print("\n".join(self.model.journal))
-            traceback.print_exc(file=sys.stdout)
+            sys.stdout.write("\n".join([*self.model.journal, traceback.format_exc()]))
             raise
 
     @rule(name=NAMES, number=NUMBERS, step=steps(Repositories))

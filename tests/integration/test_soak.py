@@ -8,6 +8,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def held(world: World) -> dict[str, Any]:
     files = [str(path) for place in places for path in place.iterdir() if path.lstat().st_uid == world.me.uid and path != world.home]
     processes = subprocess.run(["pgrep", "-c", "-U", str(world.me.uid)], capture_output=True, text=True, check=False).stdout
     return {
-        "operations": {state: each for state, each in operations.items() if state not in {"success", "failure", "cancelled"}},  # Incus keeps them for 5 s
+        "operations": {
+            state: each for state, each in operations.items() if state not in {"success", "failure", "cancelled"}
+        },  # Incus keeps them for 5 s
         "files": sorted(files),
         "ansible": sorted(str(path) for path in (world.home / ".ansible/tmp").glob("*")),
         "processes": int(processes),
@@ -95,14 +98,16 @@ def test_soak(ready: World) -> None:
         for verb in ROUND:
             figures[verb[0]].append(timed(ready, verb))
     after = held(ready)
-    grown = {}
+    grown, report = {}, []
     for verb, runs in figures.items():
         third = max(1, len(runs) // 3)
         first, last = ([statistics.median(run[at] for run in part) for at in (0, 1)] for part in (runs[:third], runs[-third:]))
-        print(f"{verb:8} {len(runs):4} runs  {first[0]:.2f} s, then {last[0]:.2f} s  {first[1] / 1024:.0f} MB, then {last[1] / 1024:.0f} MB")
+        report.append(
+            f"{verb:8} {len(runs):4} runs  {first[0]:.2f} s, then {last[0]:.2f} s  {first[1] / 1024:.0f} MB, then {last[1] / 1024:.0f} MB"
+        )
         if last[1] > first[1] * GROWTH or (len(runs) >= 9 and last[0] > first[0] * SLOWDOWN):
             grown[verb] = (first, last)
-    print(json.dumps({"before": before, "after": after}))
+    sys.stdout.write("\n".join([*report, json.dumps({"before": before, "after": after}), ""]))
     assert not grown, grown
     states = [each.pop("state") for each in (before, after)]
     descriptors = [each.pop("descriptors") for each in (before, after)]

@@ -23,7 +23,9 @@ ODD = st.sampled_from(
      "%s", "%b", "*", "~", "é", "caf\udce9", "\udcff", "\x1b[2J", "@file", "=", "a=b", "shell", "isurus", "null", "1e3", "[]", "\u2028", "\r"]
 )  # fmt: skip
 WORDS = st.lists(ODD | BYTES, max_size=5)
-LINES = st.lists(st.sampled_from(["shell", "--root", "isurus", "--", "-v", "-q", "--json", "-h", "x", "-x", ".", "é", "-i", "3"]), max_size=6)
+LINES = st.lists(
+    st.sampled_from(["shell", "--root", "isurus", "--", "-v", "-q", "--json", "-h", "x", "-x", ".", "é", "-i", "3"]), max_size=6
+)
 
 
 @given(WORDS)

@@ -45,9 +45,8 @@ def change(root: Path, kind: str, path: str, *values: Any) -> None:
     """Change a tree; a change that cannot be is left out."""
     place = root / path
     with suppress(FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, OSError):
-        if kind in {"remove", "link", "hard link", "write"} and (kind == "remove" or not place.parent.is_symlink()):
-            if kind != "hard link" or (root / values[0]).is_file():
-                gone(place)
+        if kind == "remove" or kind in {"link", "write"} or (kind == "hard link" and (root / values[0]).is_file()):
+            gone(place)
         if kind not in {"remove", "mode"}:
             place.parent.mkdir(parents=True, exist_ok=True)
         if kind == "write":
@@ -80,7 +79,11 @@ def contents(root: Path) -> dict[str, tuple[object, ...]]:
 
 def foreseen(world: BackupHome) -> None:
     """Compare the prediction of a run with that of rsync: rsync mentions neither the directories whose time a run changes, nor the other names of a file."""
-    said = {path: sign for each in world.sync(check=True)["diff"] for sign, _space, path in (line.partition(" ") for line in each["prepared"].splitlines())}
+    said = {
+        path: sign
+        for each in world.sync(check=True)["diff"]
+        for sign, _space, path in (line.partition(" ") for line in each["prepared"].splitlines())
+    }
     wanted = {}
     for line in world.differences("--modify-window=-1"):
         kind, _space, path = line.partition(" ")
@@ -89,7 +92,11 @@ def foreseen(world: BackupHome) -> None:
         wanted[path.replace("\\#012", "\\n").rstrip("/")] = "-" if kind == "*deleting" else "+" if kind.endswith("+++") else "~"
     more = {path for path in said.keys() - wanted.keys() if not path.endswith("/")}
     linked = {path for path in more if any((root / path.replace("\\n", "\n")).lstat().st_nlink > 1 for root in (world.repos, world.backup))}
-    assert more == linked, (said, wanted, [((root / path.replace("\\n", "\n")).lstat(), path) for path in more - linked for root in (world.repos, world.backup)])
+    assert more == linked, (
+        said,
+        wanted,
+        [((root / path.replace("\\n", "\n")).lstat(), path) for path in more - linked for root in (world.repos, world.backup)],
+    )
     assert wanted.keys() <= said.keys() | {path.rstrip("/") for path in said}, (said, wanted)
     for path in wanted.keys() & said.keys():
         is_new = wanted[path] == "+" and not os.path.lexists(world.backup / path.replace("\\n", "\n"))
@@ -116,7 +123,9 @@ def test_each_version_is_the_tree_before_its_run(runs: list[list[Any]]) -> None:
             assert world.differences() == []
             for version in world.sync(list_versions="unit")["kept"]:
                 trees.setdefault(version["time"], before)
-            if contents(world.backup / "unit") != before and any(path not in contents(unit) or contents(unit)[path] != value for path, value in before.items()):
+            if contents(world.backup / "unit") != before and any(
+                path not in contents(unit) or contents(unit)[path] != value for path, value in before.items()
+            ):
                 assert before in trees.values()
         for number, (time, tree) in enumerate(trees.items()):
             to = Path(root) / f"to{number}"
@@ -125,7 +134,11 @@ def test_each_version_is_the_tree_before_its_run(runs: list[list[Any]]) -> None:
             for path in list(tree)[:2]:
                 part = Path(root) / f"part{number}"
                 world.restore("unit", **{"from": time, "to": str(part), "paths": [path]})
-                wanted = {name: value for name, value in tree.items() if name == path or name.startswith(f"{path}/") or path.startswith(f"{name}/")}
+                wanted = {
+                    name: value
+                    for name, value in tree.items()
+                    if name == path or name.startswith(f"{path}/") or path.startswith(f"{name}/")
+                }
                 assert contents(part) == wanted, (time, path)
                 shutil.rmtree(part)
         if trees:
