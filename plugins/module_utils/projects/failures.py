@@ -32,8 +32,8 @@ CONSEQUENCE = re.compile(
 LOG_LINES = 4
 """Number of lines of an instance's log to show."""
 LOG_LINE_LENGTH = 200
-FORKSTART = re.compile(r"Failed to run: \S+ forkstart.*")
-"""Incus's error if LXC failed; only the log has the reason."""
+LXC_FAILED = re.compile(r"Failed to run: \S+ fork(?:start|lxc) .*")
+"""The error of Incus 6 and 7 if LXC failed; only the log has the reason."""
 UNDONE_HINT = "everything was rolled back; fix the cause and run the command again"
 
 
@@ -120,10 +120,10 @@ def start_error(context: RunContext, error: incus.IncusError, name: str, reposit
         hints = [f"look at the source of the device {device[1]!r}"] if device and is_other else id_mapping_hints(repository.host_path, look)
         hints = incus_hints(_incus_version(context)) or hints
         return RepomanError(f"cannot map ids for {name!r}: incus reports: {error.reason}.", *hints)
-    log = _last_log_lines(context, name) if FORKSTART.search(error.reason) else []
+    log = _last_log_lines(context, name) if LXC_FAILED.search(error.reason) else []
     hints = _cause_hints(context, " ".join([error.reason, *log]))
     if log:
-        cause = FORKSTART.sub("LXC failed", error.reason)
+        cause = LXC_FAILED.sub("LXC failed", error.reason)
         return RepomanError(
             f"cannot start {name!r}: incus reports: {cause}; the log of the container ends with: {'; '.join(log)}.",
             *(hints or [UNDONE_HINT]),

@@ -1,0 +1,159 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts with the oldest and the newest git and Mercurial back up repositories that the oldest and the newest made.
+
+``make test`` has two hosts; ``REPOMAN_ZOO`` (``make test-long``) all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from backup_fixture import BackupHome, actions, differences
+from newest import newest
+
+pytestmark = pytest.mark.engine
+
+HOSTS = ["oldest-hg", "newest-git newest-hg", *(["", "newest-git", "newest-hg"] if os.environ.get("REPOMAN_ZOO") else [])]
+"""What a host has instead of the machine's own programs."""
+UNVERIFIED = "could not be verified"
+MACHINE = {name: shutil.which(name) or name for name in ("git", "hg")}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A program that makes repositories.
+
+    :param program: ``git`` or ``hg``: the machine's; or a name for :func:`newest`.
+    :param options: of ``init``.
+    """
+
+    program: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """``git`` or ``hg``."""
+        return self.program.rpartition("-")[2]
+
+    def run(self, where: Path, *arguments: str) -> str:
+        """Run the program, without a configuration of the user's."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(where),
+            "HGRCPATH": "",
+            "HGUSER": "a",
+            **{f"GIT_CONFIG_{each}": os.devnull for each in ("GLOBAL", "SYSTEM")},
+            **{f"GIT_{role}_{key}": "a" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")},
+        }
+        return subprocess.run(
+            [path_of(self.program), *arguments], cwd=where, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    def make(self, where: Path) -> None:
+        """Make a repository with what the program likes to have in one."""
+        where.mkdir()
+        self.run(where, "init", "-q", *self.options, ".")
+        for number in range(3):
+            self.commit(where, f"file{number}")
+        if self.kind == "git":
+            for command in ("gc -q", "branch side", "tag -a t -m t", "commit-graph write --reachable --changed-paths", "update-index --split-index"):
+                self.run(where, *command.split())
+            self.commit(where, "loose")
+            for command in ("repack -q -d", "multi-pack-index write"):
+                self.run(where, *command.split())
+        else:
+            self.run(where, "bookmark", "here")
+            self.run(where, "tag", "t")
+
+    def commit(self, where: Path, name: str) -> None:
+        """Commit a file."""
+        (where / name).write_text(f"{name}\n" * 400)
+        self.run(where, "add", name)
+        self.run(where, "commit", "-q", "-m", name)
+
+    def accepts(self, where: Path) -> bool:
+        """Return whether the program knows a repository's format, and finds nothing wrong."""
+        try:
+            self.check(where)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def check(self, where: Path) -> None:
+        """Let the program check a repository."""
+        self.run(where, *(("verify", "-q") if self.kind == "hg" else ("-c", "safe.directory=*", "fsck", "--full", "--strict")))
+
+    def damage(self, where: Path) -> None:
+        """Damage what the last commit wrote."""
+        files = where.glob(".hg/store/data/changed.i") if self.kind == "hg" else where.glob(".git/objects/??/*")
+        for path in files:
+            content = bytearray(path.read_bytes())
+            content[-3] ^= 0xFF
+            path.chmod(0o644)
+            path.write_bytes(content)
+
+
+MAKERS = {
+    "git": Maker("git"),
+    "git-sha256": Maker("git", ("--object-format=sha256",)),
+    "git-newest": Maker("newest-git"),
+    "git-newest-sha256": Maker("newest-git", ("--object-format=sha256",)),
+    "git-newest-reftable": Maker("newest-git", ("--ref-format=reftable",)),
+    "hg": Maker("hg"),
+    "hg-oldest": Maker("oldest-hg"),
+    "hg-newest": Maker("newest-hg"),
+    "hg-newest-format": Maker("newest-hg", ("--config", "format.use-delta-info-flags=yes")),
+}
+
+
+def path_of(program: str) -> str:
+    """Return the path of a program, or skip the test if this machine cannot have it."""
+    age, _, name = program.rpartition("-")
+    return str(newest(name if age == "newest" else program)) if age else MACHINE[name]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_hosts_and_makers(empty_world: BackupHome, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """What one makes, another backs up, verifies and restores; damage does not reach the mirror."""
+    world, programs = empty_world, host.split()
+    for name, maker in MAKERS.items():
+        maker.make(world.repos / name)
+    path = [str(Path(path_of(each)).parent) for each in programs]
+    monkeypatch.setenv("PATH", os.pathsep.join([*path, os.environ["PATH"]]))
+    kinds = {maker.kind: next((each for each in programs if each.endswith(maker.kind)), maker.kind) for maker in MAKERS.values()}
+    unverified = {name for name, maker in MAKERS.items() if not Maker(kinds[maker.kind]).accepts(world.repos / name)}
+    check_run(world.init(), set(MAKERS), unverified)
+    assert not world.sync()["changed"]
+    for name, maker in MAKERS.items():
+        maker.commit(world.repos / name, "changed")
+    check_run(world.sync(), set(MAKERS), unverified)
+    verified = world.sync(verify=True)
+    assert set(actions(verified).values()) == {"same"}, verified
+    assert world.differences() == []
+    for name, maker in MAKERS.items():
+        world.restore(name, to=str(world.root / f"to-{name}"))
+        assert differences(world.repos / name, world.root / f"to-{name}") == []
+        maker.check(world.root / f"to-{name}")
+    for name, maker in MAKERS.items():
+        maker.damage(world.repos / name)
+    result = world.sync()
+    good = {name for name, action in actions(result).items() if action != "failed"}
+    assert good <= unverified, result
+    for name, maker in MAKERS.items():
+        if name not in good:
+            maker.check(world.backup / name)
+
+
+def check_run(result: dict[str, object], names: set[str], unverified: set[str]) -> None:
+    """A run took all, and verified those whose format the host knows."""
+    units = result["units"]
+    assert isinstance(units, list)
+    assert [line for line in units if line["action"] != "synced"] == []
+    assert {line["name"] for line in units} == names
+    assert {line["name"] for line in units if any(UNVERIFIED in note for note in line["notes"])} == unverified
