@@ -77,9 +77,24 @@ class CommandRunner:
         :param pass_fds: descriptors that it inherits.
         :raises CommandError: the command does not exist, took too long, or printed too much.
         """
-        problem = ""
+        with commands_end_too():
+            process = self._start(argv, environment, cwd, stdin, pass_fds)
+            problem = ""
+            with self.waiting():
+                try:
+                    return self._communicate(process, os.path.basename(argv[0]), stdin)
+                except CommandError as error:
+                    problem = error.message
+                    raise
+                finally:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.end(GRACE_SECONDS, problem)
+
+    def _start(self, argv: list[str], environment: Mapping[str, str], cwd: str, stdin: bytes, pass_fds: tuple[int, ...]) -> Command:
+        """Start a command; see :meth:`run`."""
         try:
-            process = Command(
+            return Command(
                 argv,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -94,16 +109,6 @@ class CommandRunner:
             raise CommandError(f"there is no {argv[0]} in {environment.get('PATH', '')}") from error
         except OSError as error:
             raise CommandError(f"{argv[0]} cannot be run: {error.strerror}") from error
-        with self.waiting(), commands_end_too():
-            try:
-                return self._communicate(process, os.path.basename(argv[0]), stdin)
-            except CommandError as error:
-                problem = error.message
-                raise
-            finally:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.end(GRACE_SECONDS, problem)
 
     def grant_read(self, path: Path) -> None:
         """Let the account read, but not change, a directory that this process created as root."""

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RunInterruptedError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TASKS = Path("/proc/self/task")
 COLLECTION = __name__.partition(".plugins.")[0]
@@ -30,7 +32,7 @@ COLLECTION = __name__.partition(".plugins.")[0]
 
 @contextmanager
 def commands_end_too() -> Iterator[None]:
-    """Kill the commands of this process if an exception ends the block, or a signal ends the process in it."""
+    """Kill the commands of this process if it is interrupted in the block, or ended by a signal."""
     previous: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         previous = {number: handler for number in SIGNALS if _ends_process(handler := signal.getsignal(number))}
@@ -44,7 +46,7 @@ def commands_end_too() -> Iterator[None]:
         signal.signal(number, end)
     try:
         yield
-    except BaseException:
+    except (KeyboardInterrupt, RunInterruptedError):
         if threading.current_thread() is threading.main_thread():
             kill_commands()
         raise
