@@ -34,7 +34,7 @@ cd .. && echo loose >notes.txt
 CHANGES = r"""
 set -e
 export GIT_CONFIG_GLOBAL=/dev/null HGRCPATH=
-cd repos/git && echo four >four && rm two && git add -A && git commit -q -m four && git branch -D side -q && git gc -q --prune=now && echo edited >one
+cd repos/git && echo four >four && rm two && git add -A && git commit -q -m four && git branch -D side -q && git gc -q --prune=now && git checkout -q -b other && echo edited >one
 cd ../hg && echo three >three && hg add -q three && echo changed >one && hg commit -q -u Me -m three && hg bookmark mine
 cd ../plain && echo longer text >file && rm -r sub/away && mkdir new && echo new >new/file && mv .hidden seen && rm link && ln -s other link && rm empty && mkdir empty
 echo changed >../notes.txt

@@ -44,7 +44,9 @@ def leftovers(world: World, backup: Path | None = None) -> list[str]:
     found += [str(path) for path in (config / "locks").glob("*")]
     found += [str(path) for path in world.repos.glob(".repoman-*")]
     if backup is not None:
-        found += [str(path) for path in (backup / ".repoman/work").rglob("*") if not path.is_dir()]
+        own = backup / ".repoman"
+        found += [str(path) for path in (own / "work").rglob("*") if not path.is_dir()]
+        found += [str(path) for place in (own, own / "created", own / "settings") for path in place.glob(".*") if FLEETING.match(path.name)]
     return sorted(set(found))
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,7 +47,7 @@ def faults_of(calls: list[Call], home: Path) -> list[Fault]:
     step = STEP * LESS
     for index in range(SEED % step, len(reads), step):
         found.append(Fault(reads[index].name, reads[index].number, READ_ERRORS[(index + SEED) % len(READ_ERRORS)]))
-    return found
+    return [fault for fault in found if str(fault).startswith(os.environ.get("REPOMAN_FAULT", ""))]
 
 
 class Judge:
@@ -59,6 +61,8 @@ class Judge:
         self.backup = world.home / "backup" if case.backup else None
         self.contents, self.remarks = contents(world), set() if case.replaces_registry else remarks(world)
         self.verified: set[str] = set()
+        self.mirrors = self._mirrored("backup")
+        self.versions = self._versions()
         self.rounds = 0
 
     def run(self, check: bool = False) -> Any:
@@ -99,9 +103,32 @@ class Judge:
                 assert not done.get("failed") and not after.get("failed") and not after["changed"], (done, after)
         except AssertionError as error:
             return [f"the next run: {error}"]
-        found = [f"left over: {path}" for path in leftovers(self.world, self.backup)] + self._invariants()
+        found = [f"left over: {path}" for path in leftovers(self.world, self.backup)] + self._invariants() + self._earlier()
         seen, clean = view(self.world), self.clean
         return found + [f"{key}: {clean.get(key)} became {seen.get(key)}" for key in sorted({*clean, *seen}) if clean.get(key) != seen.get(key)]
+
+    def _versions(self) -> set[str]:
+        """Return the names of the versions in the history."""
+        return set(os.listdir(self.backup / ".repoman/created")) if self.backup and self.mirrors else set()
+
+    def _mirrored(self, name: str) -> dict[str, str]:
+        """Return the contents of the files in mirrors, or in what was restored from them."""
+        place = self.world.home / name
+        return {os.path.relpath(path, place).removeprefix("(loose files)/"): text for path, (mode, text) in files(place, skip=(".repoman",)).items() if not stat.S_ISDIR(mode)}
+
+    def _earlier(self) -> list[str]:
+        """Return which files the state before the disturbed run cannot be restored with, in sentences."""
+        made = self._versions() - self.versions
+        if self.case.module != "sync" or not self.mirrors or not made:
+            return []
+        world, options = self.world, {"all": True, "from": min(made)[:16], "to": str(self.world.home / "earlier")}
+        assert world.logic
+        result = world.logic.run("restore", options, env=world.env(), cwd=world.home).data
+        if result.get("failed"):
+            return [f"the earlier state cannot be restored: {result}"]
+        seen, before = self._mirrored("earlier"), self.mirrors
+        shutil.rmtree(world.home / "earlier")
+        return [f"{path} of the earlier state: {before.get(path)} became {seen.get(path)}" for path in sorted({*before, *seen}) if before.get(path) != seen.get(path)]
 
     def _invariants(self, damaged: bool = False, except_for: frozenset[str] = frozenset()) -> list[str]:
         """Return what git, Mercurial and others say, unless they have seen this state of the backup before."""

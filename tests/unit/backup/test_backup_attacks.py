@@ -8,8 +8,10 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import mirror_units as mirror_engine
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import hg_mirror
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import directory_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import version_names
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.host_lock import HostLock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RunInterruptedError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError, RunInterruptedError
 from backup_fixture import BackupHome, actions, differences, git, seen
 from mirroring import MirrorSandbox, hg
 
@@ -430,6 +434,49 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupHome, m
     found = Target(str(world.backup), "")
     with HostLock(found).locked(), pytest.raises(ConflictError, match="working there"), HostLock(found).locked():
         pass
+
+
+def test_a_copy_in_the_history_is_complete(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a target without hard links is full in the middle of it, the history has nothing, and the next run keeps the whole file."""
+
+    def refused(*_arguments: Any, **_more: Any) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    def full(out: int, *_arguments: Any) -> int:
+        os.write(out, b"te")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", refused)
+    world.write("plain/src/main.c", "changed\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sendfile", full)
+        assert actions(world.sync())["plain"] == "failed"
+    assert world.kept() == []
+    assert "failed" not in world.sync()
+    assert [path.read_text() for path in world.kept()] == ["text\n"]
+
+
+@pytest.mark.parametrize("moment", ["exchange_names", "remove_tree"])
+def test_killed_at_the_exchange_the_history_has_what_was_replaced(world: BackupHome, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """A Mercurial repository as it was before the killed run can be restored after the next one; nothing is left in the work directory."""
+    world.hg("hg")
+    assert "failed" not in world.sync()
+    before = {path.relative_to(world.backup / "hg"): path.read_bytes() for path in (world.backup / "hg").rglob("*") if path.is_file()}
+    world.write("hg/more")
+    commit("hg", world.repos / "hg")
+    hg(world.repos / "hg", "bookmark", "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(hg_mirror, moment, lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL))
+        with suppress(RepomanError):
+            assert world.sync()["failed"]
+    killed_version = version_names(Target(str(world.backup), ""))[-1]
+    (world.ours("created") / ".20200101T000000Z.new").touch()
+    assert "failed" not in world.sync()
+    assert not list(world.ours("created").glob(".*"))
+    assert world.differences() == [] and os.listdir(world.ours("work")) == ["new"]
+    place = world.root / "earlier"
+    world.restore("hg", **{"from": killed_version, "to": str(place)})
+    assert {path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
 def test_of_two_that_find_a_stale_lock_one_takes_it(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:

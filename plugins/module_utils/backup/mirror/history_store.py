@@ -74,14 +74,19 @@ class HistoryStore(MetadataCopier):
         self.add_counts(history_size=size)
 
     def _copy_to_history(self, name: bytes, parent_fd: int, history_path: bytes) -> None:
-        """Copy a file to the history, so that its own name is never without a file: a repository needs its HEAD at every moment."""
+        """Copy a file to the history, so that its own name is never without a file: a repository needs its HEAD at every moment.
+
+        The history gets the complete copy: a part of it would be what a restore of an earlier version finds.
+        """
+        temporary = self.temporary_name()
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd), "rb", buffering=0) as source:
             status = os.fstat(source.fileno())
-            with open(history_path, "xb", buffering=0) as file:
+            with open(temporary, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600, dir_fd=self.work_fd)) as file:
                 while os.sendfile(file.fileno(), source.fileno(), None, CHUNK):
                     pass
                 self._apply_metadata_fd(file.fileno(), status, source.fileno())
                 os.utime(file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.rename(temporary, history_path, src_dir_fd=self.work_fd)
 
     def move_to_history(self, path: bytes) -> None:
         """Move an entry, a directory with its contents, from the mirror to the history; do nothing if it does not exist."""

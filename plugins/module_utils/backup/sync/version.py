@@ -84,4 +84,5 @@ class RunVersion:
         return self.run.target.internal_path("kept", self.name)
 
     def _write(self, changed: Collection[str]) -> None:
-        history.write_created(self.run.target, self.name, self._created, self.run.backup.account, changed)
+        with self.run.held_locks.metadata_lock():
+            history.write_created(self.run.target, self.name, self._created, self.run.backup.account, changed)

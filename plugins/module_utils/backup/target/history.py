@@ -309,7 +309,10 @@ def create_version(target: Target, now: datetime, owner: Account) -> str:
     used_names = set(history.names)
     while (name := now.strftime(VERSION_FORMAT)) in used_names:
         now += timedelta(seconds=1)
-    created_file(target, name).parent.mkdir(mode=0o700, exist_ok=True)
+    lists = created_file(target, name).parent
+    lists.mkdir(mode=0o700, exist_ok=True)
+    for staged in lists.glob(".*.new"):  # what killed runs left; the others write under the same lock
+        staged.unlink(missing_ok=True)
     write_atomic(str(created_file(target, name)), "{}", owner)
     _write_index(target, [*history.versions, Version(name, ordered=True)], owner)
     _logger.debug("made the version %s", name)
@@ -366,7 +369,7 @@ def created_of(target: Target, name: str, unit: str) -> list[bytes] | None:
 def write_created(
     target: Target, name: str, created: dict[str, list[str] | None], owner: Account, changed: Container[str] | None = None
 ) -> None:
-    """Record the paths that a run created, without those inside new directories.
+    """Record the paths that a run created, without those inside new directories. The caller holds the lock on the target's metadata.
 
     :param changed: units whose lists differ from the last call; None for all.
     """

@@ -15,6 +15,7 @@ For a damaged source see ``salvage``.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from contextlib import suppress
@@ -29,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import BusyError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import AT_FDCWD, exchange_names
-from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory
+from ansible_collections.homelab.repoman.plugins.module_utils.files.tree import is_directory, remove_tree
 
 MIN_LASTING_ATTEMPTS = 3
 """A problem that more attempts than this have found is damage, even if something writes to the source."""
@@ -196,17 +197,50 @@ class HgMirror:
         self.dirty_directories |= {self.prefix + each for each in self.build.directories}
 
     def _exchange(self, parent: bytes) -> None:
-        """Put the build in the mirror's place, and the mirror's ``.hg`` into the history."""
+        """Put the build in the mirror's place, and the mirror's ``.hg`` into the history.
+
+        Whenever the run is killed, the history has the replaced files or nothing, and never the build: a restore of an earlier version
+        takes what it finds there.
+        """
         mirror_path, history_path = self.build.mirror_path, self.copier.history_path(self.path, tree=True)
-        build_path, self.build.path = self.build.path, history_path
-        # The build moves to the history only now: whenever the run is killed, no incomplete copy is found there.
-        os.rename(build_path, history_path)
         _make_writable(mirror_path)
-        if not self.copier.with_write_permission(parent, lambda: exchange_names(AT_FDCWD, mirror_path, AT_FDCWD, history_path)):
-            os.rename(history_path, build_path)
-            self.copier.with_write_permission(parent, lambda: os.rename(mirror_path, history_path))
-            os.rename(build_path, mirror_path)
+        if self._link_replaced(history_path):
+            if self.copier.with_write_permission(parent, lambda: exchange_names(AT_FDCWD, mirror_path, AT_FDCWD, self.build.path)):
+                with suppress(OSError):  # the next run removes it, too
+                    remove_tree(os.path.basename(self.build.path), self.copier.work_fd)
+                return
+            shutil.rmtree(history_path, ignore_errors=True)
+        self.copier.with_write_permission(parent, lambda: os.rename(mirror_path, history_path))
+        try:
+            self.copier.with_write_permission(parent, lambda: os.rename(self.build.path, mirror_path))
+        except OSError:
+            self.copier.with_write_permission(parent, lambda: os.rename(history_path, mirror_path))
+            raise
+        self.build.path = history_path
         self._prune_history()
+
+    def _link_replaced(self, history_path: bytes) -> bool:
+        """Link the files of the mirror that the build replaces or lacks into the history; return False, and leave none, if that fails."""
+
+        def fail(error: OSError) -> None:
+            raise error
+
+        history_size = 0
+        try:
+            for base, _directories, names in os.walk(self.build.mirror_path, onerror=fail):
+                inner = os.path.relpath(base, self.build.mirror_path)
+                replaced = [name for name in names if os.path.normpath(os.path.join(inner, name)) not in self.build.linked]
+                if replaced:
+                    os.makedirs(os.path.join(history_path, inner), mode=0o700, exist_ok=True)
+                for name in replaced:
+                    path = os.path.join(base, name)
+                    os.link(path, os.path.join(history_path, inner, name), follow_symlinks=False)
+                    history_size += os.lstat(path).st_size
+        except OSError:
+            shutil.rmtree(history_path, ignore_errors=True)
+            return False
+        self.copier.add_counts(history_size=history_size)
+        return True
 
     def _prune_history(self) -> None:
         """Leave only replaced and removed files in the history."""
