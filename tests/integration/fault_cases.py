@@ -34,9 +34,11 @@ cd .. && echo loose >notes.txt
 CHANGES = r"""
 set -e
 export GIT_CONFIG_GLOBAL=/dev/null HGRCPATH=
-cd repos/git && echo four >four && rm two && git add -A && git commit -q -m four && git branch -D side -q && git gc -q --prune=now && git checkout -q -b other && echo edited >one
+cd repos/git && echo four >four && rm two && git add -A && git commit -q -m four && git branch -D side -q
+git gc -q --prune=now && git checkout -q -b other && echo edited >one
 cd ../hg && echo three >three && hg add -q three && echo changed >one && hg commit -q -u Me -m three && hg bookmark mine
-cd ../plain && echo longer text >file && rm -r sub/away && mkdir new && echo new >new/file && mv .hidden seen && rm link && ln -s other link && rm empty && mkdir empty
+cd ../plain && echo longer text >file && rm -r sub/away && mkdir new && echo new >new/file
+mv .hidden seen && rm link && ln -s other link && rm empty && mkdir empty
 echo changed >../notes.txt
 """
 REGISTRY = """\
@@ -175,24 +177,28 @@ def _states(name: str, state: str) -> Params:
 
 
 BACKUPS = [
-    Case("sync --init", "sync", {"init": True, "allow_local": True}, backup=True),
     Case("sync", "sync", {}, _synced(CHANGES), backup=True),
+    Case("sync --init", "sync", {"init": True, "allow_local": True}, backup=True),
     Case("sync settings", "sync", {"names": ["(settings)"]}, _synced(SETTINGS), backup=True),
     Case("sync, take over", "sync", {"take_over": True}, _synced(CHANGES, OTHER_HOST), backup=True),
     Case("sync, retire", "sync", {"names": ["plain"], "allow_shrink": True}, _synced("rm -r repos/plain"), settles=False, backup=True),
     Case("restore", "restore", {"names": ["git"]}, _synced("rm -r repos/git"), backup=True),
     Case("restore over", "restore", {"names": ["git", "plain"], "overwrite": True}, _synced(CHANGES), backup=True),
     Case("restore --all", "restore", {"all": True}, _synced("rm -r repos/*"), backup=True),
-    Case("restore paths", "restore", {"name": "plain", "paths": ["file", "sub", "empty"], "overwrite": True}, _synced(CHANGES), backup=True),
+    Case(
+        "restore paths", "restore", {"name": "plain", "paths": ["file", "sub", "empty"], "overwrite": True}, _synced(CHANGES), backup=True
+    ),
     Case("restore --objects", "restore", {"name": "git", "objects": True}, _synced(DAMAGE), backup=True),
     Case("restore --settings", "restore", {"settings": True}, _synced(LOST_SETTINGS), replaces_registry=True, backup=True),
 ]
 SMALL = [
-    Case("profile copy", "profile", {"names": ["dotfiles", "llm-share"], "state": "copied"}),
     Case("profile install", "profile", {"names": PROFILES}, incus=_profiles),
+    Case("profile copy", "profile", {"names": ["dotfiles", "llm-share"], "state": "copied"}),
     Case("profile remove", "profile", {"names": ["mine", "dotfiles"], "state": "absent"}, incus=_profiles),
     Case("setup", "registry", {"host": {"lan_ip": "192.0.2.11"}, "defaults": {"stale_after": "3d"}}, incus=_project),
-    Case("setup anew", "registry", {"host": {"lan_ip": "192.0.2.11"}}, lambda world: shell(world, "rm -r .config"), incus=lambda world: None),
+    Case(
+        "setup anew", "registry", {"host": {"lan_ip": "192.0.2.11"}}, lambda world: shell(world, "rm -r .config"), incus=lambda world: None
+    ),
     Case("setup of an old one", "registry", {"host": {"lan_ip": "192.0.2.10"}}, lambda world: shell(world, OLD_REGISTRY), incus=_project),
 ]
 CONTAINERS = [
@@ -238,7 +244,7 @@ def files(*roots: Path, skip: tuple[str, ...] = ()) -> dict[str, tuple[int, str]
             elif stat.S_ISLNK(status.st_mode):
                 contents = os.readlink(entry.path)
             else:
-                contents = hashlib.sha1(Path(entry.path).read_bytes()).hexdigest()
+                contents = hashlib.sha256(Path(entry.path).read_bytes()).hexdigest()
             found[entry.path] = (status.st_mode, contents)
     return found
 
@@ -261,7 +267,9 @@ def view(world: World) -> dict[str, Any]:
 def in_incus(world: World) -> dict[str, Any]:
     """Return profiles, project and instances, without what differs from run to run."""
     hidden = re.compile(r"volatile\.|image\.|user\.repoman\.(run|applied)$")
-    seen: dict[str, Any] = {f"profile {name}": [each[key] for key in ("description", "config", "devices")] for name, each in world.profiles().items()}
+    seen: dict[str, Any] = {
+        f"profile {name}": [each[key] for key in ("description", "config", "devices")] for name, each in world.profiles().items()
+    }
     seen |= {f"project {name}": [each["description"], each["config"]] for name, each in world.projects().items()}
     for name, each in world.instances().items():
         config = {key: value for key, value in each["config"].items() if not hidden.match(key)}

@@ -23,7 +23,22 @@ from strace import Call, trace, why_not
 from world import Me, World
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
-CALLS = ("openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "close", "flock", "fcntl")
+CALLS = (
+    "openat",
+    "write",
+    "pwrite64",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "close",
+    "flock",
+    "fcntl",
+)
 NAMING = ("rename", "renameat", "renameat2", "link", "linkat")
 REGISTRY_LOCK = r"\.config/repoman/repoman\.toml\.lock"
 UNITS = r"\.local/state/repoman/sync/\w+/units\.lock"
@@ -83,15 +98,23 @@ def broken(promise: Promise, calls: list[Call], home: Path) -> list[str]:
         if call.name in NAMING and call.text.endswith("= 0") and (final := _final(call, home)) and re.fullmatch(promise.path, final):
             named.append(final)
             found += [f"{final}: {problem}" for problem in _of_naming(promise, calls, index, home)]
-        elif call.name == "openat" and (match := re.search(r"= \d+<(.*?)>$", call.text)) and re.search("O_WRONLY|O_RDWR", call.text):
-            if re.fullmatch(promise.path, os.path.relpath(match[1], home)):
-                found.append(f"{match[1]} is written under its name")
+        elif (opened := _opened_for_writing(call, home)) and re.fullmatch(promise.path, opened):
+            found.append(f"{opened} is written under its name")
     return found or ([] if named else [f"nothing was written to {promise.path}"])
+
+
+def _opened_for_writing(call: Call, home: Path) -> str:
+    """Return the path of a file that a call opens to write to it, relative to the home."""
+    match = re.search(r"= \d+<(.*?)>$", call.text)
+    writes = call.name == "openat" and match and re.search("O_WRONLY|O_RDWR", call.text)
+    return os.path.relpath(match[1], home) if match and writes else ""
 
 
 def _paths(call: Call, home: Path) -> list[str]:
     """Return the paths of a call that names a file, relative to the home."""
-    found = re.findall(r'(?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"', call.text) or [(str(home), path) for path in re.findall(r'"([^"]*)"', call.text)]
+    found = re.findall(r'(?:AT_FDCWD|\d+)<([^>]*)>, "([^"]*)"', call.text) or [
+        (str(home), path) for path in re.findall(r'"([^"]*)"', call.text)
+    ]
     return [os.path.relpath(os.path.join(directory, path), home) for directory, path in found]
 
 
@@ -106,14 +129,22 @@ def _of_naming(promise: Promise, calls: list[Call], index: int, home: Path) -> l
     own = [other for other in calls[:index] if other.process == call.process]
     final = str(home / _final(call, home))
     staged = _staged(call, own, home)
-    touched = [other.name for other in own if f"<{staged}>" in other.text and other.name in ("write", "pwrite64", "ftruncate", "fsync", "fdatasync")]
+    touched = [
+        other.name
+        for other in own
+        if f"<{staged}>" in other.text and other.name in ("write", "pwrite64", "ftruncate", "fsync", "fdatasync")
+    ]
     if not touched or touched[-1] not in ("fsync", "fdatasync"):
         found.append("it was not synced before it got its name")
     after = (other for other in calls[index:] if other.process == call.process and other.name == "fsync")
     if not any(f"<{os.path.dirname(final)}>" in other.text for other in after):
         found.append("its directory was not synced afterwards")
     if promise.lock is not None:
-        reads = [at for at, other in enumerate(calls[:index]) if other.name == "openat" and "O_RDONLY" in other.text and other.text.endswith(f"<{final}>")]
+        reads = [
+            at
+            for at, other in enumerate(calls[:index])
+            if other.name == "openat" and "O_RDONLY" in other.text and other.text.endswith(f"<{final}>")
+        ]
         first = reads[-1] if reads else index
         if not _is_locked(promise, calls, first, index, home):
             found.append(f"it was read at {first} and named at {index} without the lock {promise.lock}")
@@ -138,13 +169,21 @@ def _is_locked(promise: Promise, calls: list[Call], begin: int, end: int, home: 
         if index == begin:
             candidates = {key for key, is_held in held.items() if is_held}
         match = re.match(r"(\d+)<(.*?)>", call.text)
-        if match and call.name in ("flock", "fcntl", "close") and (call.name == "close" or promise.start in call.text) and re.fullmatch(promise.lock or '', os.path.relpath(match[2], home)):
+        if (
+            match
+            and call.name in ("flock", "fcntl", "close")
+            and (call.name == "close" or promise.start in call.text)
+            and re.fullmatch(promise.lock or "", os.path.relpath(match[2], home))
+        ):
             start = re.search(r"l_start=(\d+)", call.text)
             key = (call.process, start[1] if start else match[1])
             if call.name != "close" and call.text.endswith("= 0") and re.search("LOCK_EX|F_WRLCK", call.text) and "GETLK" not in call.text:
                 held[key] = True
             elif call.name == "close" or re.search("LOCK_UN|F_UNLCK", call.text):
-                held = {other: is_held and other != key and not (call.name == "close" and other[0] == call.process) for other, is_held in held.items()}
+                held = {
+                    other: is_held and other != key and not (call.name == "close" and other[0] == call.process)
+                    for other, is_held in held.items()
+                }
         candidates = {key for key in candidates if held.get(key)}
     return bool(candidates)
 

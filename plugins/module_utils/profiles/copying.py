@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import (

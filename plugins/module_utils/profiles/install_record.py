@@ -18,7 +18,12 @@ from pathlib import Path
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner, discard_staged, ensure_private_directory, write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import (
+    Owner,
+    discard_staged,
+    ensure_private_directory,
+    write_atomic,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Body
 

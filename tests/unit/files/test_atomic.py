@@ -64,6 +64,6 @@ def test_a_new_file_appears_whole(nameless: bool, tmp_path: Path, me: Account, m
     status = path.stat()
     assert (path.read_bytes(), stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (b"whole", 0o600, 5)
     if nameless:
-        with pytest.raises(RepomanError, match="cannot write .*File exists; it was not changed"):
+        with pytest.raises(RepomanError, match=r"cannot write .*File exists; it was not changed"):
             write_new_bytes(str(path), b"other", me)
         assert path.read_bytes() == b"whole"
