@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,9 @@ OPERATION_TIMEOUT = 600.0
 BUSY = "busy running"
 """Part of the error that Incus reports for a request while it works on another one, which an interrupted run may have sent just before."""
 BUSY_SECONDS, BUSY_INTERVAL = 60.0, 0.02
+START_ATTEMPTS = 3
+LOST_MOUNT = re.compile(r'No such file or directory - Failed to (?:mount|create detached mount of) "?[^\s"]*/devices/')
+"""In the log of an instance: a mount that Incus had prepared for its start is gone."""
 STOP_TIMEOUT = 30
 """Seconds that an instance may take to shut down."""
 
@@ -80,6 +84,22 @@ class InstanceControl:
         operation = self.client.put(self.path("/state"), {"action": action, "timeout": STOP_TIMEOUT} | options)
         self.client.wait_for_operation(operation, OPERATION_TIMEOUT)
 
+    def start(self) -> None:
+        """Start the instance; again if Incus, which was still cleaning up after a stop, has removed what the start needs."""
+        for remaining in reversed(range(START_ATTEMPTS)):
+            try:
+                self.set_power("start")
+                return
+            except incus.IncusError:
+                if not remaining or not self._lost_mounts():
+                    raise
+
+    def _lost_mounts(self) -> bool:
+        try:
+            return bool(LOST_MOUNT.search(self.client.get_text(self.path("/logs/lxc.log"))))
+        except RepomanError:
+            return False
+
     def request_stop(self) -> None:
         """Request a stop of the instance, without waiting for it."""
         self.client.put(self.path("/state"), {"action": "stop", "timeout": STOP_TIMEOUT})
@@ -112,7 +132,7 @@ class InstanceControl:
         self.wait_for_operations()
         response = self.read_or_none()
         if response is not None and response.data["status"] == "Stopped":
-            self.set_power("start")
+            self.start()
 
     def delete(self, stop_requested: bool = False) -> None:
         """Delete the instance, if it exists.

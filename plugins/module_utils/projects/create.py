@@ -120,7 +120,7 @@ class InstanceCreation:
         for overlap in index.overlaps(self.name):
             raise overlap_error(overlap, self.name, self.task.context, everything)
         try:
-            self.control.set_power("start")
+            self.control.start()
         except incus.IncusError as error:
             raise start_error(self.task.context, error, self.name, self.desired.repository) from error
 

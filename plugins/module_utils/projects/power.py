@@ -110,7 +110,10 @@ class InstanceStart:
         directory = self.task.pin(self.repository)
         directory.open()
         try:
-            self.control.set_power("unfreeze" if self.status == "Frozen" else "start")
+            if self.status == "Frozen":
+                self.control.set_power("unfreeze")
+            else:
+                self.control.start()
             with InstanceSetup(self.control, self.repository, directory) as setup:
                 self.task.warnings.extend(setup.ensure_account(self.sudo))
                 setup.verify()

@@ -62,3 +62,21 @@ def test_a_mount_that_could_not_be_verified(
         with pytest.raises(RepomanError, match="not mounted in 'a' until this succeeds: repoman new a"):
             remount.undo()
     assert [method for method, _target in daemon.requests].count("PUT") == writes
+
+
+FAILED = {"status": 500, "kind": "error", "error": "Failed to run: incusd forkstart: exit status 1", "error_code": 500}
+LOG = 'lxc a 2026 ERROR utils - utils.c:mount_entry:1 - No such file or directory - Failed to mount "/incus/devices/a/disk.x" onto "/x"\n'
+
+
+def test_a_start_while_incus_cleans_up_is_repeated(control: InstanceControl, daemon: Any, reply: Any) -> None:
+    """Only if the log says that a mount is gone, and not for ever."""
+    log = reply(body=LOG.encode())
+    daemon.say(reply(**FAILED), log, reply({}))
+    control.start()
+    assert [method for method, _target in daemon.requests] == ["PUT", "GET", "PUT"]
+    for replies in ([reply(**FAILED), reply(body=b"another reason")], [reply(**FAILED), log, reply(**FAILED), log, reply(**FAILED)]):
+        daemon.seen.clear()
+        daemon.say(*replies)
+        with pytest.raises(RepomanError, match="forkstart"):
+            control.start()
+        assert len(daemon.seen) == len(replies)
