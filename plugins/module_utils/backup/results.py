@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
+from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 
 _logger = get_logger("backup")
 
@@ -38,6 +39,14 @@ SUCCESS = (Action.SYNCED, Action.UNCHANGED, Action.RETIRED)
 
 BAD = (Action.FAILED, Action.BUSY, Action.DIFFERS)
 """Actions that make the run a failure."""
+
+
+def differences_hints(names: Iterable[str]) -> list[str]:
+    """Return the remedy for units that differ from their mirrors. A run without ``--full`` does not find a mirror that changed by itself."""
+    words = " ".join(shell_word(name) for name in names)
+    return [f"repoman sync --full {words}   # if the repositories are right; what it replaces goes to the history"] if words else []
+
+
 MAX_HINTS = 4
 """Hints of the whole run, of which each failure may have several."""
 
@@ -169,7 +178,8 @@ class SyncReport:
         return {
             "failed": True,
             "msg": bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}.",
-            "hints": [hint for unit in bad for hint in unit.hints or ()],
+            "hints": [hint for unit in bad for hint in unit.hints or ()]
+            + differences_hints(unit.name for unit in bad if unit.action == Action.DIFFERS),
             "exit_code": max(1 if unit.exit_code is None else unit.exit_code for unit in bad),
         }
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.results import ACTION_LABELS, differences_hints
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import SETTINGS
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import format_bytes, format_duration, plural
 from ansible_collections.homelab.repoman.plugins.plugin_utils.text import Line, table
@@ -75,6 +75,7 @@ def render_sync(result: SyncResult, mode: Mode) -> Rendered:
     if unverified := result["summary"].get("unverified"):
         subject = "1 repository is" if unverified == 1 else f"{unverified} repositories are"
         lines.append(Line("note", f"{subject} backed up but cannot be verified: repoman status --all"))
+    problems += [Line("hint", hint) for hint in differences_hints(unit["name"] for unit in result["units"] if unit["action"] == "differs")]
     problems.sort(key=lambda line: line.style != "warning")
     return Rendered([*lines, *problems], code)
 

@@ -47,6 +47,7 @@ def test_differences_fail_a_verification() -> None:
     units = [UnitResult(name, Action.DIFFERS, differences=[">f x"]) for name in "ab"]
     found = report(*units).as_result(0)
     assert (found["changed"], found["msg"]) == (False, "2 of 2 differ from their mirrors, or cannot be compared: a, b.")
+    assert found["hints"] == ["repoman sync --full a b   # if the repositories are right; what it replaces goes to the history"]
     assert "expired" not in found and "diff" not in found
 
 

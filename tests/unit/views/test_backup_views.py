@@ -110,7 +110,8 @@ def test_differences_are_told_and_not_all() -> None:
     assert code == 1
     assert "isurus: >f 49" in lines and "isurus: >f 50" not in lines
     assert "isurus: and 10 more; --json has all" in lines
-    assert lines[-1] == "==> 1 same, 1 differs; 1.0 s"
+    assert lines[-2] == "==> 1 same, 1 differs; 1.0 s"
+    assert lines[-1].startswith("hint: repoman sync --full isurus   # ")
 
 
 def test_what_is_kept() -> None:
