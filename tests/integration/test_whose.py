@@ -129,6 +129,36 @@ def test_another_users_container(ready: World, other_user: World, proxy: Recordi
     assert relations(ready) == {} and relations(other_user) == {"demo": "own"}
 
 
+def test_containers_of_the_first_edition(ready: World, proxy: RecordingProxy) -> None:
+    """Listed, entered, stopped, started, updated and removed by their user: what their marks lack is added by the next start or ``new``."""
+    names = ("demo", "prot")
+    ready.write(ready.overrides / "prot.toml", 'protect = ["hooks", "config"]\n\n[config]\n"limits.memory" = "300MiB"\n')
+    for name in names:
+        ready.git_repository(name)
+    ready.new(*names)
+    lacking = ("owner", "uid", "image")
+    for name in names:
+        config = ready.instances()[name]["config"]
+        applied = {key: json.loads(config["user.repoman.applied"])[key] for key in ("config", "devices", "profiles")}
+        marks = [*(f"user.repoman.{key}=" for key in lacking), f"user.repoman.applied={json.dumps(applied)}"]
+        ready.incus("config", "set", "--project=repoman", name, *marks)
+    assert relations(ready) == dict.fromkeys(names, "own")
+    ready.repoman("stop", "prot")
+    assert ready.repoman("shell", "demo", "--", "pwd").out == f"{ready.repos}/demo\n"
+    assert "user.repoman.owner" not in ready.instances()["demo"]["config"]
+    started = ready.repoman("start", "prot")
+    assert "key user.repoman.owner is missing" in started.out and "==> started prot" in started.out
+    assert ready.repoman("shell", "prot", "--", "sh", "-c", ": 2>/dev/null >.git/config || echo protected").out == "protected\n"
+    ready.repoman("new", *names)
+    for name in names:
+        config = ready.instances()[name]["config"]
+        assert (config["user.repoman.owner"], config["user.repoman.uid"]) == (ready.me.name, str(ready.me.uid))
+    proxy.clear()
+    assert not ready.repoman("--json", "new", *names).data["changed"] and proxy.writes == []
+    ready.repoman("remove", *names, "--yes")
+    assert ready.instances() == {} and "[[project]]" not in ready.registry.read_text()
+
+
 def test_renamed_and_copied(ready: World, proxy: RecordingProxy) -> None:
     """A container under another name is called what it is, and the commands in the hints take it back."""
     repo = ready.git_repository("demo")
