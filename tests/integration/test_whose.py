@@ -148,7 +148,7 @@ def test_containers_of_the_first_edition(ready: World, proxy: RecordingProxy) ->
     assert "user.repoman.owner" not in ready.instances()["demo"]["config"]
     started = ready.repoman("start", "prot")
     assert "key user.repoman.owner is missing" in started.out and "==> started prot" in started.out
-    assert ready.repoman("shell", "prot", "--", "sh", "-c", ": 2>/dev/null >.git/config || echo protected").out == "protected\n"
+    assert ready.repoman("shell", "prot", "--", "sh", "-c", "(echo >>.git/config) 2>/dev/null || echo protected").out == "protected\n"
     ready.repoman("new", *names)
     for name in names:
         config = ready.instances()[name]["config"]

@@ -49,7 +49,9 @@ class Maker:
             "HGRCPATH": "",
             "HGUSER": "a",
             **{f"GIT_CONFIG_{each}": os.devnull for each in ("GLOBAL", "SYSTEM")},
-            **{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "maintenance.auto", "GIT_CONFIG_VALUE_0": "false"},
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "maintenance.auto",
+            "GIT_CONFIG_VALUE_0": "false",
             **{f"GIT_{role}_{key}": "a" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")},
         }
         return subprocess.run(
@@ -62,7 +64,12 @@ class Maker:
         self.run(where, "init", "-q", *self.options, ".")
         self.commit(where, "first")
         if self.kind == "git":
-            for command in ("repack -q -a -d", "tag -a t -m t", "commit-graph write --reachable --changed-paths", "update-index --split-index"):
+            for command in (
+                "repack -q -a -d",
+                "tag -a t -m t",
+                "commit-graph write --reachable --changed-paths",
+                "update-index --split-index",
+            ):
                 self.run(where, *command.split())
             self.commit(where, "loose")
             for command in ("repack -q -d", "multi-pack-index write"):

@@ -172,7 +172,7 @@ def test_directories_that_were_removed_one_by_one_have_their_modes(world: Backup
     git(repo, "config", "core.sharedRepository", "group")
     world.write("isurus/sub/way/file")
     git(repo, "init", "-q", "sub/way/inner")
-    directories = list(repo.glob(".git/objects/??")) + [repo / "sub", repo / "sub/way"]
+    directories = [*repo.glob(".git/objects/??"), repo / "sub", repo / "sub/way"]
     for path in directories:
         path.chmod(0o2775)
     world.sync()
