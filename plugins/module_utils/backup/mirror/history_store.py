@@ -152,7 +152,7 @@ class HistoryStore(MetadataCopier):
         return history_path
 
     def release_history_path(self, path: bytes) -> None:
-        """Give back a path of :meth:`history_path` where nothing was left, with the directories that are empty without it."""
+        """Remove a path that :meth:`history_path` returned, if nothing is stored there, and its parents that are empty then."""
         with self._lock, suppress(OSError):
             self._history_names.discard(path)
             while path != self.history:
