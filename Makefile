@@ -52,10 +52,21 @@ test-nfs: venv ## test sync and restore over a real NFS mount that is cut off an
 	@scripts/nfs-lab install
 	scripts/nfs-lab run $(BIN)/pytest tests/nfs -p no:cacheprovider
 
+# Which of the random cases, so that what failed can be run again.
+SEED ?= 0
+# Every so many of the system calls, and of the requests to Incus, that go wrong.
+FAULTS ?= 20
+LONG_ENGINE = $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py \
+	git/test_object_restore.py hg/test_hg_damage.py) $(addprefix tests/unit/backup/,restore/test_random_histories.py test_first_edition.py test_versions.py)
+LONG_PRODUCT = tests/unit/fuzz $(addprefix tests/integration/,test_any_order.py test_crowd.py test_fault_calls.py test_fault_orderings.py \
+	test_fault_requests.py test_full_disk.py)
 test-long: TEST_TMP = /var/tmp
-test-long: newest venv ## test every kind of repository, and many races with writers and kills, on the disk
-	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 \
-		$(PYTEST) $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py git/test_object_restore.py hg/test_hg_damage.py)
+test-long: machine newest venv ## look for unknown faults: kinds of repositories, races, kills, errors of system calls and of Incus, any order, many at once; SEED=N chooses
+	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
+		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE)
+	REPOMAN_SMOKE=1 REPOMAN_FAULTS=$(FAULTS) REPOMAN_ROUNDS=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
+		scripts/dev-incus run -- $(PYTEST) --hypothesis-seed=$(SEED) $(LONG_PRODUCT)
+	REPOMAN_SMOKE=1 REPOMAN_SOAK=600 scripts/dev-incus run -- $(PYTEST) --numprocesses 0 tests/integration/test_soak.py
 
 # What only prints must neither install nor build anything.
 ONLY_PRINTS = $(filter --list --help -h,$(BENCH))

@@ -30,7 +30,7 @@ settings.register_profile(
     "repoman",
     deadline=None,
     max_examples=60 * int(os.environ.get("REPOMAN_EXAMPLES", "1")),
-    derandomize=bool(os.environ.get("CI")),
+    derandomize=bool(os.environ.get("CI")) and "REPOMAN_SEED" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow],  # how fast a busy machine is, is no fault
 )
 settings.load_profile("repoman")
