@@ -76,7 +76,7 @@ class HistoryStore(MetadataCopier):
     def _copy_to_history(self, name: bytes, parent_fd: int, history_path: bytes) -> None:
         """Copy a file to the history, so that its own name is never without a file: a repository needs its HEAD at every moment.
 
-        The history gets the complete copy: a part of it would be what a restore of an earlier version finds.
+        The history gets only the complete copy, because a restore of an earlier version would take a part for the whole file.
         """
         temporary = self.temporary_name()
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd), "rb", buffering=0) as source:
