@@ -63,7 +63,7 @@ def shorten_home(text: str, home: str) -> str:
 
 
 def display_width(text: str) -> int:
-    """Return the number of columns that text takes on a terminal: an East Asian character or an emoji takes two, an accent of its own none."""
+    """Return the number of columns that text takes on a terminal: two for East Asian characters and emoji, none for combining accents."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
