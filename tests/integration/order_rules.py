@@ -486,7 +486,7 @@ class Backup(Step):
     def damage_mirror(self) -> None:
         """Flip a byte in the mirror's data; a full run repairs it."""
         path = self._object(self.model.backup / self.name)
-        if path is None or self.name in self.model.damaged or self.name not in self.model.repositories:
+        if path is None or self.name in self.model.damaged or not {self.name} <= self.model.repositories.keys() & self.model.synced.keys():
             return
         data = path.read_bytes()
         at = len(data) // 2
@@ -497,9 +497,14 @@ class Backup(Step):
         self.model.judge(result)
         self.model.note(str(result)[:2000])
         assert result.get("failed"), result
+        (self.world.overrides / f"{self.name}.toml").unlink(missing_ok=True)  # it may exclude the repository from backups, or be malformed
+        self.model.files.pop(self.world.overrides / f"{self.name}.toml", None)
         result = self.world.module("sync", full=True, names=[self.name], allow_shrink=True)
         self.model.judge(result)
         self.model.touched.add(self.name)
+        kept, old = self.model.history.setdefault(self.name, {}), self.model.synced[self.name]
+        kept.update({time: old for time in self.model.versions(self.name) if time not in kept})
+        self.model.synced[self.name] = self.model.repositories[self.name]
 
     def heal(self) -> None:
         """Restore damaged objects from the mirror, or by hand if the mirror never had them."""

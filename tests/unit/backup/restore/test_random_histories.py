@@ -18,8 +18,6 @@ from backup_fixture import BackupHome, actions, differences
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.engine
-
 EXAMPLES = int(os.environ.get("REPOMAN_EXAMPLES", "1"))
 NAMES = st.sampled_from(["a", "b", "c", "sub", "-n", "ä b", "new\nline"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
