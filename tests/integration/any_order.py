@@ -184,7 +184,7 @@ class Model:
         """Run sync in the four ways, and remember the versions that it makes."""
         before = {name: set(self.history.get(name, {})) for name in KINDS}
         result = self.call("sync", **params)
-        self.touched |= {unit["name"] for unit in result.get("units", []) if unit["action"] != "unchanged"}
+        self.touched |= {unit["name"] for unit in result.get("units", []) if unit["action"] != "unchanged" and unit["name"] in KINDS}
         self.note(f"{[(unit['name'], unit['action'], unit.get('msg')) for unit in result.get('units', [])] or result}")
         for unit in result.get("units", []):
             name = unit["name"]
