@@ -187,7 +187,7 @@ def test_as_typed(ready: World, proxy: RecordingProxy) -> None:
     furnish(ready)
     kinds = {kind.name: kind for kind in KINDS}
     before = parts(ready, ("demo",))
-    for kind, at in (("lost-answer", 4), ("always-garbage", 0), ("operation-failed", 5)):
+    for kind, at in (("lost-answer", 4), ("always-garbage", 0), ("always-500", 4)):
         proxy.on_request(fault := Fault(ready, kinds[kind], at))
         err = ready.refused("new", "demo", "--image", "busybox", code=1)
         fault.over.set()

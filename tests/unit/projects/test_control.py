@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ def instance(status: str = "Running", **devices: dict[str, str]) -> dict[str, An
 
 
 @pytest.fixture
-def control(daemon: Any, me: Account) -> InstanceControl:
-    """Return the requests about an instance of the scripted daemon."""
+def control(daemon: Any, me: Account) -> Iterator[InstanceControl]:
+    """Yield the requests about an instance of the scripted daemon."""
     path = str(Path(me.home, "repoman.toml"))
-    return InstanceControl(RunContext(me, path, parse("[repoman]\nschema = 3\n", path), Client(daemon.path)), "a")
+    client = Client(daemon.path)
+    yield InstanceControl(RunContext(me, path, parse("[repoman]\nschema = 3\n", path), client), "a")
+    client.close()
 
 
 def test_an_instance_that_stops_in_the_meantime(control: InstanceControl, daemon: Any, reply: Any) -> None:
