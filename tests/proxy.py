@@ -348,7 +348,7 @@ class _Memory:
 
 
 def _whole_answer(method: str, server: _Stream) -> tuple[bytes, bytes]:
-    """Return head and body of an answer; a chunked body as it is on the wire."""
+    """Return head and body of a response. The chunks of a body are not decoded."""
     head, body = _Head(server.until(HEAD_END)), _Memory()
     if method == "HEAD" or int(head.words[1]) in (SWITCHING_PROTOCOLS, NO_CONTENT, NOT_MODIFIED):
         return head.raw, b""

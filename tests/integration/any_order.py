@@ -70,12 +70,12 @@ class Model:
         self.files: dict[Path, str] = {}
         """Overrides and templates: repoman never writes them."""
         self.repositories: dict[str, Tree] = {}
-        """Of each repository that is there, what is in it."""
+        """Contents of each existing repository."""
         self.keys: dict[str, dict[str, str]] = {}
-        """Configuration that somebody set in instances by hand."""
+        """Configuration keys that were set in instances by hand."""
         self.strangers: set[str] = set()
         self.profiles: dict[str, Any] = {}
-        """Of profiles that somebody made or changed by hand, their bodies."""
+        """Bodies of the profiles that were made or changed by hand."""
         self.synced: dict[str, Tree] = {}
         self.history: dict[str, dict[str, Tree]] = {}
         self.damaged: dict[str, tuple[Path, bytes]] = {}
@@ -83,10 +83,10 @@ class Model:
         """Mirrors that may have changed since they were last verified."""
         self.number = 0
         self.journal: list[str] = []
-        """The steps so far, with what came of them."""
+        """The steps so far, with their results."""
 
     def note(self, text: str) -> None:
-        """Write what came of a step into the journal."""
+        """Write the result of a step into the journal."""
         self.journal.append(f"    {text}")
 
     def next(self) -> int:

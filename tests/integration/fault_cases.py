@@ -292,7 +292,7 @@ def remarks(world: World) -> set[str]:
 
 
 def snapshot(home: Path, place: Path) -> None:
-    """Copy a home as it is."""
+    """Copy a home, with modes, owners and times."""
     subprocess.run(["cp", "-a", f"{home}/.", place], check=True)
 
 

@@ -16,7 +16,7 @@ from proxy import Hook, Refusal, Rewrite
 from world import IncusRefusalError, World
 
 SHORT, LONG = 1.0, 20.0
-"""Seconds that a response may take: with a fault that never answers, and with the others."""
+"""Limits of a response in seconds: for faults without a response, and for the others."""
 LIMITS = {
     "projects.control.OPERATION_TIMEOUT": 3.0,
     "projects.create.OPERATION_TIMEOUT": 3.0,

@@ -14,7 +14,7 @@ from typing import Any
 from world import TIMEOUT, IncusRefusalError, World
 
 NEIGHBOUR = "neighbour"
-"""An instance and a profile of somebody else."""
+"""An instance and a profile that repoman did not create."""
 OVERRIDE = '[config]\n"user.note" = "hi"\n[devices.data]\ntype = "disk"\nsource = "{home}/data"\npath = "{home}/deep/er/data"\n'
 HAND_MADE = {"description": "by hand", "config": {"user.mine": "1"}, "devices": {}}
 LAST = HAND_MADE | {"description": "another"}
@@ -45,7 +45,7 @@ class Verb:
 
 
 def furnish(world: World) -> None:
-    """Make what all verbs need, and what is somebody else's."""
+    """Create what all verbs need, and what repoman must not touch."""
     for name in SEVERAL:
         world.git_repository(name)
     world.mkdir(world.home / "data")
@@ -87,7 +87,7 @@ def parts(world: World, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def of_others(world: World) -> list[Any]:
-    """Return what is somebody else's, as Incus describes it."""
+    """Return what repoman must not touch, as Incus describes it."""
     instance = world.instances().get(NEIGHBOUR)
     return [
         instance and {key: value for key, value in instance.items() if key != "last_used_at"},

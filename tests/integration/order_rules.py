@@ -174,13 +174,13 @@ class Containers(Step):
 
 
 class ByHand(Step):
-    """What somebody does to instances with the client of Incus."""
+    """Changes of instances by hand, with the client of Incus."""
 
     TIMES: ClassVar = {"rename": 1, "copy": 1, "delete": 1, "make": 1, "set_key": 2, "change": 4, "pause": 1}
 
     @property
     def there(self) -> bool:
-        """Whether the instance is one that repoman made."""
+        """True if repoman created the instance."""
         return self.name in self.model.own()
 
     def rename(self) -> None:

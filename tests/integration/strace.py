@@ -27,7 +27,7 @@ KILL = "KILL"
 WRITE_ERRORS = ("ENOSPC", "EIO", "EROFS", "EDQUOT", "ESTALE", "EINTR")
 READ_ERRORS = ("EIO", "ESTALE")
 SECONDS = 60.0
-"""After so long a run hangs; strace makes it slower."""
+"""A run that takes longer hangs. strace slows it down."""
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _FOR_WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 
@@ -120,7 +120,7 @@ def trace(world: World, module: str, params: dict[str, Any], names: Iterable[str
 
 
 def _calls(text: str) -> Iterator[Call]:
-    """Read what strace wrote; a call that another thread interrupted is where it began, with the text of both parts."""
+    """Read the output of strace. The two parts of an interrupted line are joined where the call began."""
     lines = text.splitlines()
     numbers: Counter[tuple[int, str]] = Counter()
     for at, line in enumerate(lines):

@@ -56,7 +56,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 
 
 class Person:
-    """Somebody who runs commands.
+    """A user who runs commands.
 
     :param world: whose home, registry and target they use.
     :param params: of each of their modules.
@@ -175,7 +175,7 @@ ENDS: list[tuple[str, dict[str, Any]]] = [
 
 
 def end(person: Person, module: str, params: dict[str, Any], check: bool) -> Any:
-    """Run a module that must settle; containers of somebody else are no failure."""
+    """Run a module that must settle. It may refuse containers of other users."""
     result = person.call(0, module, params, check)
     lines = result.get("projects", [])
     if lines and all("belongs to the user" in line["msg"] for line in lines if line.get("failed")):

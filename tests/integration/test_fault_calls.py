@@ -67,7 +67,7 @@ def faults_of(calls: list[Call], home: Path) -> list[Fault]:
 
 
 def sampled(cases: list[Case], number: int) -> list[Case]:
-    """Return so many of the cases, which the seed chooses; all of them in long runs."""
+    """Return some of the cases, which the seed chooses; in long runs, all of them."""
     return cases if STEP < SAMPLE else [cases[(SEED + index * len(cases) // number) % len(cases)] for index in range(number)]
 
 
@@ -188,7 +188,7 @@ def _unsaid(said: dict[str, Any]) -> list[str]:
 
 
 def short(traced: Traced) -> str:
-    """Return what a run said, without the long parts."""
+    """Return the result of a run, without its long parts."""
     code, out, err = traced.result.code, traced.result.out, traced.result.err
     with suppress(ValueError):
         said = json.loads(out)
@@ -238,7 +238,7 @@ def _disturb(world: World, case: Case, before: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS if STEP < SAMPLE else [list(COMMANDS)[SEED % len(COMMANDS)]])
 def test_killed_command(name: str, me: Me, installation: Path, incus: Path, logic: Logic, places: Callable[[bool], Path]) -> None:
-    """The command as it is typed is killed at moments between its start and its end, and all that works for it ends with it."""
+    """The typed command is killed at several moments, and its processes end with it."""
     (case,) = (each for each in (*SMALL, *BACKUPS) if each.name == name)
     place = places(False)
     world = World(me, place / "home", installation, str(incus / "unix.socket"), logic)

@@ -92,7 +92,7 @@ PROMISES = {
 
 
 def broken(promise: Promise, calls: list[Call], home: Path) -> list[str]:
-    """Return what a run did not keep of a promise, in sentences."""
+    """Return how a run breaks a promise, in sentences."""
     named, found = [], []
     for index, call in enumerate(calls):
         if call.name in NAMING and call.text.endswith("= 0") and (final := _final(call, home)) and re.fullmatch(promise.path, final):

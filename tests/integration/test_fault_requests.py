@@ -56,7 +56,7 @@ class Case:
         self.found: list[str] = []
 
     def run(self, kind: Kind, at: int) -> tuple[str, str]:
-        """Run it; return the request at which the fault happened. What is wrong is in ``found``."""
+        """Run it, and return the request that failed. Problems are added to ``found``."""
         world, verb, proxy = self.world, self.verb, self.proxy
         verb.prepare(world)
         settle_down(world)

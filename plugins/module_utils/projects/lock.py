@@ -44,7 +44,7 @@ def project_lock(registry_path: str, name: str, owner: Account, timeout: float) 
 
 
 def remove_abandoned_locks(registry_path: str, owner: Account) -> None:
-    """Remove the files of locks that nobody holds: killed runs left them, perhaps of projects that this run does not lock."""
+    """Remove lock files that no run holds. Killed runs leave them, also for projects that this run does not lock."""
     with suppress(OSError):
         for entry in list(os.scandir(_directory(registry_path))):
             if not entry.name.endswith(SUFFIX) or not entry.is_file(follow_symlinks=False):

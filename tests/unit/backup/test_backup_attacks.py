@@ -437,7 +437,7 @@ def test_a_target_without_hard_links_is_locked_all_the_same(world: BackupHome, m
 
 
 def test_a_copy_in_the_history_is_complete(world: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a target without hard links is full in the middle of it, the history has nothing, and the next run keeps the whole file."""
+    """If a target without hard links fills up during the copy, the history has no part of the file, and the next run stores all of it."""
 
     def refused(*_arguments: Any, **_more: Any) -> None:
         raise OSError(errno.EPERM, "no hard links here")
@@ -458,7 +458,7 @@ def test_a_copy_in_the_history_is_complete(world: BackupHome, monkeypatch: pytes
 
 @pytest.mark.parametrize("moment", ["exchange_names", "remove_tree"])
 def test_killed_at_the_exchange_the_history_has_what_was_replaced(world: BackupHome, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """A Mercurial repository as it was before the killed run can be restored after the next one; nothing is left in the work directory."""
+    """After the next run, the Mercurial repository from before the killed run can be restored, and the work directory is empty."""
     world.hg("hg")
     assert "failed" not in world.sync()
     before = {path.relative_to(world.backup / "hg"): path.read_bytes() for path in (world.backup / "hg").rglob("*") if path.is_file()}

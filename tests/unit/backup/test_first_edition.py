@@ -88,7 +88,7 @@ def contents_differ(one: Path, other: Path) -> list[str]:
 
 @pytest.mark.parametrize("has_state", [True, False], ids=["state", "no-state"])
 def test_its_backup_is_verified_and_continued(home: FirstEdition, has_state: bool) -> None:
-    """Nothing is copied for unchanged repositories, the second run has nothing to do, and a change is one version more."""
+    """Unchanged repositories are not copied, the second run changes nothing, and a change adds a version."""
     if not has_state:
         shutil.rmtree(home.log)
     before = seen(home.backup)
@@ -134,7 +134,7 @@ def check_registry(home: FirstEdition) -> None:
 
 
 def test_each_of_its_versions_comes_back(home: FirstEdition) -> None:
-    """Each unit, as it was before each run; also what was deleted for good, one project of several, and top-level files."""
+    """Each unit can be restored as of each run, also if it was deleted, is one of several projects, or consists of top-level files."""
     wrong = {}
     for number, unit in ((number, unit) for number in (1, 2, 3) for unit in UNITS):
         to = home.root / f"{unit}-{number}"
@@ -157,7 +157,7 @@ def test_each_of_its_versions_comes_back(home: FirstEdition) -> None:
 
 
 def test_paths_of_its_versions_come_back(last: FirstEdition) -> None:
-    """In place, with what they replace beside them; and names of every kind."""
+    """Paths with names of every kind are restored in place, and the replaced files are saved beside them."""
     paths = ["src/main.c", "with space", "-leading", "src/deep", "old", "sparse"]
     last.restore("plain", paths=paths, overwrite=True, **{"from": last.before(1)})
     for path in paths:

@@ -41,7 +41,7 @@ def test_error_before_and_after_the_rename(tmp_path: Path, me: Account, monkeypa
 
 @pytest.mark.parametrize("nameless", [True, False])
 def test_a_new_file_appears_whole(nameless: bool, tmp_path: Path, me: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it is written there is no other name, which a killed run would leave, except on a file system that needs one."""
+    """Until it is complete, the file has no name that a killed run could leave behind, unless the file system needs one."""
     sync, open_file, names = os.fsync, os.open, []
     directory = tmp_path / "directory"
     directory.mkdir()

@@ -79,7 +79,7 @@ def pids(process: subprocess.Popen[bytes], place: Path, count: int) -> list[int]
     ],
 )
 def test_commands_end_with_their_process(tmp_path: Path, name: str, handler: str, how: str) -> None:
-    """Whoever handles the signal, no command of this process or child of it is left, and the process ends as before."""
+    """With every kind of signal handler, the commands and their children end too, and the process ends as before."""
     argv = [sys.executable, "-c", PROGRAM, name, handler, str(tmp_path), how]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         started = pids(process, tmp_path, 2 if how == "threads" else 1)

@@ -162,7 +162,7 @@ def test_a_profile_that_may_have_been_replaced_is_kept(
 
 
 def test_what_was_done_before_incus_went_away_is_reported(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:
-    """Each profile has its own result; the others are not tried. If none was changed, the error is that of the run."""
+    """Each profile has a result of its own, and the rest is not tried. If none was changed, the run fails with the error."""
     for name in ("a", "b", "c"):
         add(library.vendor_dir, name, "description: new\n")
     changes = install(["a", "b", "c"], context, {})

@@ -39,7 +39,7 @@ def control(daemon: Any, me: Account) -> Iterator[InstanceControl]:
 
 
 def test_an_instance_that_stops_in_the_meantime(control: InstanceControl, daemon: Any, reply: Any) -> None:
-    """It is as wanted, whichever request hears of it."""
+    """A container that stops by itself is stopped, whichever request fails because of it."""
     daemon.say(reply(**STOPPED), reply(instance("Stopped")))
     control.stop()
     assert [method for method, _target in daemon.requests] == ["PUT", "GET"]

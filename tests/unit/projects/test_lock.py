@@ -58,7 +58,7 @@ def test_lock_that_cannot_be_created(tmp_path: Path) -> None:
 
 
 def test_locks_of_killed_runs_are_removed(tmp_path: Path) -> None:
-    """Those that nobody holds; other files and links stay; without the directory there is nothing to do."""
+    """Only locks that no run holds are removed. Other files and links stay, and a missing directory is not an error."""
     path = str(tmp_path / "repoman.toml")
     remove_abandoned_locks(path, get_account())
     locks = tmp_path / "locks"

@@ -63,11 +63,11 @@ def test_table() -> None:
 
 
 CELLS = st.text(st.sampled_from("ab -/é\u0301\u200b鮫サー한🦈\x1b\u2028\udc80"), max_size=60)
-"""Letters, accents of their own, characters that take two columns, and characters that are escaped."""
+"""Letters, combining accents, characters of two columns, and characters that are escaped."""
 
 
 def test_columns_of_a_terminal() -> None:
-    """East Asian characters and emoji take two columns, accents of their own none; what is cut takes no more than there is room for."""
+    """East Asian characters and emoji take two columns, combining accents none. A shortened text is at most as wide as asked for."""
     assert [display_width(text) for text in ("shark", "鮫", "e\u0301", "🦈", "ｱ", "é", "")] == [5, 2, 1, 2, 1, 1, 0]
     assert pad("鮫", 4) == "鮫  " and pad("鮫鮫", 2) == "鮫鮫"
     assert [shorten("鮫鮫鮫", width) for width in (6, 5, 4, 3, 1)] == ["鮫鮫鮫", "鮫鮫…", "鮫…", "鮫…", "…"]
@@ -77,7 +77,7 @@ def test_columns_of_a_terminal() -> None:
 
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS, CELLS), min_size=1, max_size=6), st.integers(40, 200))
 def test_tables_fit_and_are_aligned(rows: list[tuple[str, str, str, str]], width: int) -> None:
-    """Whatever the cells, no line is longer than the terminal is wide, and each column begins where its title does."""
+    """With any cells, no line is wider than the terminal, and each column begins below its title."""
     columns = (
         Column("NAME", min_width=5, is_last=True),
         Column("PATH", min_width=6, keep_end=True),

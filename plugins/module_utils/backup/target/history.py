@@ -311,7 +311,7 @@ def create_version(target: Target, now: datetime, owner: Account) -> str:
         now += timedelta(seconds=1)
     lists = created_file(target, name).parent
     lists.mkdir(mode=0o700, exist_ok=True)
-    for staged in lists.glob(".*.new"):  # what killed runs left; the others write under the same lock
+    for staged in lists.glob(".*.new"):  # left by killed runs; running ones write under the same lock
         staged.unlink(missing_ok=True)
     write_atomic(str(created_file(target, name)), "{}", owner)
     _write_index(target, [*history.versions, Version(name, ordered=True)], owner)

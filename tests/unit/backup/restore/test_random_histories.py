@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever happens to a tree between runs, each version of the history is the tree as it was."""
+"""However a tree changes between runs, each version in the history is the tree of that time."""
 
 from __future__ import annotations
 
