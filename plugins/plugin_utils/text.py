@@ -109,6 +109,8 @@ def wrap(text: str, width: int, command: str = "") -> list[str]:
     is_long = display_width(command) > width
     if not text.isascii():
         text = "".join(character + FILLER * (display_width(character) - 1) for character in text)
+    if FILLER in text:
+        width -= 1  # a long word may be broken between a character and what stands behind it
     lines = textwrap.wrap(text, width, break_long_words=not is_long, break_on_hyphens=False) or [""]
     return [line.replace(NO_BREAK, " ").replace(FILLER, "") for line in lines]
 

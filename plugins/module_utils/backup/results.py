@@ -178,8 +178,8 @@ class SyncReport:
         return {
             "failed": True,
             "msg": bad[0].msg if len(bad) == 1 and bad[0].msg else f"{len(bad)} of {len(self.units)} {verb}: {names}.",
-            "hints": [hint for unit in bad for hint in unit.hints or ()]
-            + differences_hints(unit.name for unit in bad if unit.action == Action.DIFFERS),
+            "hints": differences_hints(unit.name for unit in bad if unit.action == Action.DIFFERS)
+            + [hint for unit in bad for hint in unit.hints or ()],
             "exit_code": max(1 if unit.exit_code is None else unit.exit_code for unit in bad),
         }
 

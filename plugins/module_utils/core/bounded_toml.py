@@ -17,7 +17,9 @@ from typing import Any
 MAX_DEPTH = 100
 """The deepest nesting of tables and lists."""
 NESTED = "nested too deeply"
-_LONG_KEY = re.compile(rf"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""")
+_LONG_KEY = re.compile(rf"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}""")
+_LARGE_INTEGER = re.compile(r"\b(?:[0-9][0-9_]{17,}|0[xob][0-9a-fA-F_]{16,})")
+"""What may be an integer of more than 64 bits."""
 _INTEGERS = range(-(1 << 63), 1 << 63)
 """What TOML allows."""
 
@@ -33,11 +35,18 @@ def load_toml(text: str) -> dict[str, Any]:
         data = tomllib.loads(text)
     except RecursionError:
         raise ValueError(NESTED) from None
-    _check(data)
+    if not _has_valid_integers(data):
+        literal = _LARGE_INTEGER.search(text)
+        line = text.count("\n", 0, literal.start()) + 1 if literal else 1
+        raise ValueError(f"an integer has more than 64 bits (at line {line}, column 1)")
     return data
 
 
-def _check(data: dict[str, Any]) -> None:
+def _has_valid_integers(data: dict[str, Any]) -> bool:
+    """Return whether all integers are in the range of TOML.
+
+    :raises ValueError: the data is nested too deep.
+    """
     level: list[Any] = [data]
     for _depth in range(MAX_DEPTH + 1):
         below: list[Any] = []
@@ -47,8 +56,8 @@ def _check(data: dict[str, Any]) -> None:
             elif isinstance(value, list):
                 below += value
             elif type(value) is int and value not in _INTEGERS:
-                raise ValueError("an integer has more than 64 bits")
+                return False
         if not below:
-            return
+            return True
         level = below
     raise ValueError(NESTED)

@@ -91,10 +91,13 @@ def shorten(text: str, width: int, keep_end: bool = False) -> str:
         return text
     if text.isascii():
         return ELLIPSIS + text[len(text) - width + 1 :] if keep_end else text[: width - 1].rstrip() + ELLIPSIS
-    kept = text
-    while kept and display_width(kept) >= width:
-        kept = kept[1:] if keep_end else kept[:-1]
-    return ELLIPSIS + kept if keep_end else kept.rstrip() + ELLIPSIS
+    size = columns = 0
+    for character in reversed(text) if keep_end else text:
+        columns += _columns(character)
+        if columns >= width:
+            break
+        size += 1
+    return ELLIPSIS + text[len(text) - size :] if keep_end else text[:size].rstrip() + ELLIPSIS
 
 
 def escape_control_characters(text: str, keep_tabs: bool = False) -> str:

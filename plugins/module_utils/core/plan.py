@@ -123,6 +123,7 @@ def roll_back(started: list[Step], error: BaseException) -> None:
         except Exception as problem:  # whatever it is, the other steps must be undone
             if isinstance(error, RepomanError):
                 error.hints.append(f"could not undo '{step.description}': {problem}")
+                error.hints += getattr(problem, "hints", ())
 
 
 @dataclass

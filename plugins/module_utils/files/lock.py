@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import Owner
@@ -89,6 +91,35 @@ class FileLock:
     def close(self) -> None:
         """Close the file."""
         os.close(self.fd)
+
+
+def remove_abandoned(directory: str, uid: int, is_lock: Callable[[str], bool]) -> None:
+    """Remove the lock files in a directory that no process holds, which killed runs left; errors are ignored.
+
+    :param uid: owner of the directory and of the files; those of others stay, and a symbolic link in place of the directory is not followed.
+    :param is_lock: returns whether a name is that of a lock file. Only empty regular files are.
+    """
+    with suppress(OSError):
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(directory_fd).st_uid == uid:
+                for name in filter(is_lock, os.listdir(directory_fd)):
+                    with suppress(OSError):
+                        _remove_if_abandoned(name, directory_fd, uid)
+        finally:
+            os.close(directory_fd)
+
+
+def _remove_if_abandoned(name: str, directory_fd: int, uid: int) -> None:
+    status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode) or status.st_size or status.st_uid != uid:
+        return
+    fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        if try_flock(fd) and os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=directory_fd, follow_symlinks=False)):
+            os.unlink(name, dir_fd=directory_fd)
+    finally:
+        os.close(fd)
 
 
 def try_flock(fd: int, *, shared: bool = False) -> bool:

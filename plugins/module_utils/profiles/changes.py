@@ -175,12 +175,13 @@ class ProfileInstallation(ProfileChange):
         except (ConcurrentChangeError, incus.NotRunningError):
             replaced.discard()
             raise
-        except RepomanError as error:
-            self._keep_if_replaced(error, replaced)
+        except RepomanError as error:  # without a response, Incus may still replace it
+            if "saved" in self.result:
+                error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
             raise
 
     def _keep_if_replaced(self, error: RepomanError, replaced: ReplacedProfile) -> None:
-        """Discard the saved profile if Incus still has it: neither an error of Incus nor a lost response says that."""
+        """Discard the saved profile if Incus still has it; an error that Incus reports does not prove that."""
         with suppress(RepomanError):
             installed = read_one(self.name, self.context.client).get(self.name)
             if installed is not None and self.current is not None and installed.body == self.current.body:
@@ -306,7 +307,7 @@ def give_up(changes: Sequence[ProfileChange], error: incus.UnreachableError) -> 
 
     :raises UnreachableError: there is nothing else to report.
     """
-    if not any(change.is_applied for change in changes):
+    if not any(change.is_applied or (change.error is not None and change.error is not error) for change in changes):
         raise error
     for change in changes:
         if change.plan.changed and not change.is_applied and change.error is None:

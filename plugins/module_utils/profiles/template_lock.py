@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
+from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import remove_abandoned
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 from ansible_collections.homelab.repoman.plugins.module_utils.registry.store import locked
 
@@ -33,10 +33,4 @@ def template_lock(directory: str, name: str, owner: Account) -> Iterator[None]:
 
 def remove_stale_locks(directory: str, owner: Account) -> None:
     """Remove the lock files that killed runs left; one that another run holds stays."""
-    with suppress(OSError):
-        for name in os.listdir(directory):
-            path = os.path.join(directory, name)
-            if name.startswith(".") and name.endswith(SUFFIX) and os.path.getsize(path) == 0:
-                with FileLock(path, owner) as lock, suppress(TimeoutError):
-                    lock.acquire(0)
-                    lock.remove()
+    remove_abandoned(directory, owner.uid, lambda name: name.startswith(".") and name.endswith(SUFFIX))

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
+from ansible_collections.homelab.repoman.plugins.module_utils.core.names import INSTANCE_NAME
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory
-from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
+from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock, remove_abandoned
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
 SUFFIX = ".lock"
+MIN_TIMEOUT = 0.5
+"""Seconds that every run waits, because another one may be looking whether the file was abandoned."""
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def project_lock(registry_path: str, name: str, owner: Account, timeout: float) 
     with ExitStack() as stack:
         try:
             lock = stack.enter_context(FileLock(path, owner))
-            waited = lock.acquire(timeout)
+            waited = lock.acquire(max(timeout, MIN_TIMEOUT))
         except TimeoutError:
             raise ConflictError(
                 f"another run is working on the project {name!r} right now.", f"see which: fuser -v {path}", "repoman list"
@@ -45,13 +48,9 @@ def project_lock(registry_path: str, name: str, owner: Account, timeout: float) 
 
 def remove_abandoned_locks(registry_path: str, owner: Account) -> None:
     """Remove lock files that no run holds. Killed runs leave them, also for projects that this run does not lock."""
-    with suppress(OSError):
-        for entry in list(os.scandir(_directory(registry_path))):
-            if not entry.name.endswith(SUFFIX) or not entry.is_file(follow_symlinks=False):
-                continue
-            with FileLock(entry.path, owner) as lock, suppress(TimeoutError):
-                lock.acquire(0)
-                lock.remove()
+    remove_abandoned(
+        _directory(registry_path), owner.uid, lambda name: name.endswith(SUFFIX) and bool(INSTANCE_NAME.match(name[: -len(SUFFIX)]))
+    )
 
 
 def _directory(registry_path: str) -> str:

@@ -77,13 +77,14 @@ def read_status(
     snapshot = StatusSnapshot(installed, library, datetime.now(timezone.utc), SCAN_SECONDS / max(1, len(summaries)))
     optional = {summary["name"]: optional_sources(summary, instances.get(summary["name"]), installed) for summary in summaries}
     overlaps = status_overlaps(context, all_instances, context.read_other_instances())
-    with ThreadPoolExecutor() as pool, commands_end_too():  # each may take a few seconds
+    with ThreadPoolExecutor() as pool:  # each may take a few seconds
         states = pool.submit(read_states, readable_paths(summaries), context.repos_root, account, params["vcs_timeout"])
         missing = pool.submit(missing_paths, {source for sources in optional.values() for source in sources.values()}, account)
         address = pool.submit(probe_address, registry.lan_ip)
         details = [project_details(context, summary, instances.get(summary["name"]), snapshot) for summary in summaries]
         running: list[Future[Any]] = [states, missing, address]
-        wait(running)
+        with commands_end_too():
+            wait(running)
     projects = [
         summary
         | detail

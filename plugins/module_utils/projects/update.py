@@ -224,7 +224,7 @@ def _adopted_mounts(task: ProjectTask, desired: DesiredInstance, instance: dict[
 
 def not_mounted_error(name: str) -> RepomanError:
     """Return the error for a running instance whose repository was unmounted, because the mount could not be verified."""
-    return RepomanError(f"the repository is not mounted in {name!r} until this succeeds: repoman new {shell_word(name)}")
+    return RepomanError(f"the repository is not mounted in {name!r} now.", f"repoman new {shell_word(name)}   # mounts it again")
 
 
 def check_inner_mounts(task: ProjectTask, instance: dict[str, Any], path: str) -> None:

@@ -174,6 +174,7 @@ TOML_BOMBS = {
     "inline tables": (f"x = {'{a=' * 400}1{'}' * 400}\n", "nested too deeply"),
     "a dotted key": (f"{long_key(600)} = 1\n", "nested too deeply"),
     "a long dotted key": (f"{long_key(200_000)} = 1\n", "nested too deeply"),
+    "a dotted key of escapes": (long_key(4000).replace("a", r'"\"\\"') + " = 1\n", "nested too deeply"),
     "a quoted dotted key": (f"{long_key(20_000).replace('a', chr(34) + 'a.' + chr(34))} = 1\n", "nested too deeply"),
     "a header": (f"[{long_key(200_000)}]\n", "nested too deeply"),
     "a long bare key": (f"{'a' * 100_000} = 1\n", ""),
@@ -296,3 +297,8 @@ def test_a_template_of_a_hundred_levels_is_read() -> None:
     assert yaml_reader.plain(yaml_reader.compose(f"x-a: {'[' * depth}{']' * depth}"))
     with pytest.raises(NotFoundError, match="nested too deeply"):
         check(f"x-a: {'[' * (depth + 1)}{']' * (depth + 1)}")
+
+
+def test_a_large_integer_has_a_line(place: Path) -> None:
+    """The message names its line, not the last one."""
+    assert "line 3: an integer" in registry_outcome(place, f"[repoman]\nschema = 3\nx = {2**64}\n[host]\nlan_ip = ''\n".encode())

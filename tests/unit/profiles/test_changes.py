@@ -146,7 +146,7 @@ def test_a_profile_that_was_not_replaced_leaves_no_file(
 def test_a_profile_that_may_have_been_replaced_is_kept(
     fault: dict[str, Any], is_replaced: bool, library: Library, daemon: Any, context: ProfileContext, reply: Any
 ) -> None:
-    """Neither an error of the server nor a lost response says that nothing has changed: Incus is asked again."""
+    """After an error, Incus is asked again. After a lost response it may still replace the profile, so that is always kept."""
     add(library.vendor_dir, "old", "description: new\n")
     (change,) = changes = install(["old"], context, {"old": installed(description="by hand")})
     description = "new" if is_replaced else "by hand"
@@ -156,8 +156,9 @@ def test_a_profile_that_may_have_been_replaced_is_kept(
             apply_all(changes)
     else:
         apply_all(changes)
-    assert len(os.listdir(context.saved_dir)) == is_replaced and ("saved" in change.result) is is_replaced
-    assert any("if the profile was replaced" in hint for hint in change.result["hints"]) is is_replaced
+    is_kept = is_replaced or "hang_up" in fault
+    assert len(os.listdir(context.saved_dir)) == is_kept and ("saved" in change.result) is is_kept
+    assert any("if the profile was replaced" in hint for hint in change.result["hints"]) is is_kept
     assert change.result["action"] == "failed" and change.result["hints"]
 
 
@@ -179,6 +180,12 @@ def test_what_was_done_before_incus_went_away_is_reported(library: Library, daem
         apply_all(changes)
     with pytest.raises(UnreachableError):
         give_up(changes, lost.value)
+    changes = install(["missing", "a"], context, {})
+    daemon.say(reply(hang_up=True))
+    with pytest.raises(UnreachableError) as lost:
+        apply_all(changes)
+    give_up(changes, lost.value)
+    assert [change.result["exit_code"] for change in changes] == [3, 1]
 
 
 def test_a_refusal_has_a_hint(library: Library, daemon: Any, context: ProfileContext, reply: Any) -> None:

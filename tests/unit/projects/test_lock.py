@@ -67,6 +67,19 @@ def test_locks_of_killed_runs_are_removed(tmp_path: Path) -> None:
         (locks / "note").touch()
         (locks / "link.lock").symlink_to(locks / "note")
         remove_abandoned_locks(path, get_account())
-        assert sorted(file.name for file in locks.iterdir()) == ["held.lock", "link.lock", "note"]
+        (locks / "full.lock").write_text("not a lock")
+        (locks / "flake_x.lock").touch()
+        (locks / "theirs.lock").touch()
+        if os.geteuid() == 0:
+            os.chown(locks / "theirs.lock", 1, 1)
+        remove_abandoned_locks(path, get_account())
+        left = {"held.lock", "link.lock", "note", "full.lock", "flake_x.lock"} | ({"theirs.lock"} if os.geteuid() == 0 else set())
+        assert {file.name for file in locks.iterdir()} == left
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "Cargo.lock").touch()
+        (other / "locks").symlink_to(other)
+        remove_abandoned_locks(str(other / "repoman.toml"), get_account())
+        assert (other / "Cargo.lock").exists()
         with pytest.raises(ConflictError), project_lock(path, "held", get_account(), 0):
             pass

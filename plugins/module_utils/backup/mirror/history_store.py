@@ -185,11 +185,15 @@ class HistoryStore(MetadataCopier):
                         raise
             self._history_directories.add(directory)
         if status is not None:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:  # an ordinary user must be able to delete the version when it expires
-                self._apply_owner_and_mode(fd, status.st_uid, status.st_gid, status.st_mode | (0o700 if self._uid else 0))
-            finally:
-                os.close(fd)
+            self.copy_directory_attributes(path, status)
+
+    def copy_directory_attributes(self, path: bytes, status: os.stat_result) -> None:
+        """Give a directory of the history the owner and mode of one of the mirror."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:  # an ordinary user must be able to delete the version when it expires
+            self._apply_owner_and_mode(fd, status.st_uid, status.st_gid, status.st_mode | (0o700 if self._uid else 0))
+        finally:
+            os.close(fd)
 
 
 def unused_name(path: bytes) -> bytes:

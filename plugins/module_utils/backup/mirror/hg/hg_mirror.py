@@ -204,8 +204,19 @@ class HgMirror:
         """
         mirror_path, history_path = self.build.mirror_path, self.copier.history_path(self.path, tree=True)
         _make_writable(mirror_path)
-        if self._link_replaced(history_path):
-            if self.copier.with_write_permission(parent, lambda: exchange_names(AT_FDCWD, mirror_path, AT_FDCWD, self.build.path)):
+        history_size = self._link_replaced(history_path)
+        if history_size is not None:
+            try:
+                is_exchanged = self.copier.with_write_permission(
+                    parent, lambda: exchange_names(AT_FDCWD, mirror_path, AT_FDCWD, self.build.path)
+                )
+            except OSError:
+                shutil.rmtree(history_path, ignore_errors=True)
+                raise
+            if is_exchanged:
+                self.copier.add_counts(history_size=history_size)
+                if not os.path.lexists(history_path):
+                    self.copier.release_history_path(history_path)
                 with suppress(OSError):  # the next run removes it, too
                     remove_tree(os.path.basename(self.build.path), self.copier.work_fd)
                 return
@@ -219,28 +230,42 @@ class HgMirror:
         self.build.path = history_path
         self._prune_history()
 
-    def _link_replaced(self, history_path: bytes) -> bool:
-        """Link the files of the mirror that the build replaces or lacks into the history; return False, and leave none, if that fails."""
+    def _link_replaced(self, history_path: bytes) -> int | None:
+        """Link the files of the mirror that the build replaces or lacks into the history.
+
+        :returns: their size in bytes; None if that fails, and then the history has none of them.
+        """
 
         def fail(error: OSError) -> None:
             raise error
 
         history_size = 0
         try:
-            for base, _directories, names in os.walk(self.build.mirror_path, onerror=fail):
+            for base, directories, names in os.walk(self.build.mirror_path, onerror=fail):
                 inner = os.path.relpath(base, self.build.mirror_path)
-                replaced = [name for name in names if os.path.normpath(os.path.join(inner, name)) not in self.build.linked]
-                if replaced:
-                    os.makedirs(os.path.join(history_path, inner), mode=0o700, exist_ok=True)
-                for name in replaced:
-                    path = os.path.join(base, name)
-                    os.link(path, os.path.join(history_path, inner, name), follow_symlinks=False)
+                links = [name for name in directories if os.path.islink(os.path.join(base, name))]
+                for name in [*names, *links]:
+                    path, relative = os.path.join(base, name), os.path.normpath(os.path.join(inner, name))
+                    if relative in self.build.linked or _are_equal_symlinks(path, os.path.join(self.build.path, relative)):
+                        continue
+                    self._make_history_directories(history_path, inner)
+                    os.link(path, os.path.join(history_path, relative), follow_symlinks=False)
                     history_size += os.lstat(path).st_size
         except OSError:
             shutil.rmtree(history_path, ignore_errors=True)
-            return False
-        self.copier.add_counts(history_size=history_size)
-        return True
+            return None
+        return history_size
+
+    def _make_history_directories(self, history_path: bytes, inner: bytes) -> None:
+        """Create a directory below ``history_path``, and those above it, with the owners and modes that they have in the mirror."""
+        parts = [] if inner == b"." else inner.split(b"/")
+        for depth in range(len(parts) + 1):
+            relative = b"/".join(parts[:depth])
+            with suppress(FileExistsError):
+                os.mkdir(os.path.join(history_path, relative), 0o700)
+                self.copier.copy_directory_attributes(
+                    os.path.join(history_path, relative), os.lstat(os.path.join(self.build.mirror_path, relative))
+                )
 
     def _prune_history(self) -> None:
         """Leave only replaced and removed files in the history."""

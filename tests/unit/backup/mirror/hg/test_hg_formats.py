@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 from pathlib import Path
 
 import mirroring
@@ -114,3 +116,28 @@ def test_files_that_stay_the_same_make_no_version(tmp_path: Path) -> None:
     (work / ".hg/link").symlink_to("elsewhere")
     place.sync()
     assert [os.readlink(path) for path in place.kept().rglob("*") if path.name == "link"] == ["nowhere"]
+
+
+def test_the_history_has_links_and_directories_as_they_were(tmp_path: Path) -> None:
+    """A link to a directory is stored when it changes, and directories that vanish keep their modes, whatever the umask."""
+    place = MirrorSandbox(tmp_path)
+    work, elsewhere = place.repos / "work", tmp_path / "elsewhere"
+    mirroring.run("hg", "init", str(work))
+    elsewhere.mkdir()
+    (work / ".hg/patches").symlink_to(elsewhere)
+    (work / ".hg/same").symlink_to(elsewhere)
+    (work / ".hg/strip-backup/inner").mkdir(parents=True)
+    (work / ".hg/strip-backup/inner/bundle").write_text("bundle")
+    (work / ".hg/strip-backup").chmod(0o750)
+    (work / ".hg/strip-backup/inner").chmod(0o2755)
+    place.settled()
+    (work / ".hg/patches").unlink()
+    (work / ".hg/patches").symlink_to("nowhere")
+    shutil.rmtree(work / ".hg/strip-backup")
+    place.sync()
+    (kept,) = place.kept().rglob(".hg")
+    assert os.readlink(kept / "patches") == str(elsewhere) and not os.path.lexists(kept / "same")
+    assert (kept / "strip-backup/inner/bundle").read_text() == "bundle"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (kept / "strip-backup", kept / "strip-backup/inner")}
+    assert modes == {"strip-backup": 0o750, "inner": 0o2755}
+    assert stat.S_IMODE(kept.stat().st_mode) == stat.S_IMODE((work / ".hg").stat().st_mode)
