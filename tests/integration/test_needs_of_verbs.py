@@ -59,7 +59,7 @@ action: repoman_profile_info
 core: plan results
 modules: repoman_profile_info
 plugin_utils/views: common profiles render
-profiles: changes comparison context copying install_record installed library replaced run sources template yaml_reader
+profiles: changes comparison context copying install_record installed library replaced run sources template template_lock yaml_reader
 """
 SHELL = """\
 core: bounded_toml errors formatting log names progress quoting secrets times warnings
