@@ -228,18 +228,19 @@ def test_incus_is_restarted(me: Me, installation: Path, logic: Logic, set_up: Se
         report = []
         for method, part in moments:
             new.prepare(world)
-            restarts, is_up = [socket], threading.Event()
+            once, is_up = iter([socket]), threading.Event()
 
             def restart(
                 asked: str,
                 target: str,
                 moment: tuple[str, str] = (method, part),
-                restarts: list[str] = restarts,
+                once: Iterator[str] = once,
                 is_up: threading.Event = is_up,
             ) -> None:
-                if restarts and asked == moment[0] and moment[1] in target:
-                    restart_incus(restarts.pop())
-                    is_up.set()
+                if asked == moment[0] and moment[1] in target:
+                    for each in once:
+                        restart_incus(each)
+                        is_up.set()
 
             proxy.on_request(restart)
             result = world.module(new.module, **new.params, constants=LIMITS)

@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,18 @@ def paths(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from paths(value, (*path, key))
 
 
-def damaged_data(valid: Any, odd: list[Any] = ODD) -> st.SearchStrategy[Any]:
-    """Return data with up to three changes: a value is replaced by an odd one, removed, or moved to an odd key."""
+def damaged_data(valid: Any, odd: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
+    """Return data with up to three changes: a value is replaced by an odd one, removed, or moved to an odd key.
+
+    :param odd: the odd values; without any, :data:`ODD`.
+    """
     places = sorted(paths(valid), key=len)
 
     @st.composite
     def damaged(draw: st.DrawFn) -> Any:
         data = copy.deepcopy(valid)
         for _each in range(draw(st.integers(1, 3))):
-            path, value = draw(st.sampled_from(places)), draw(st.sampled_from(odd))
+            path, value = draw(st.sampled_from(places)), draw(st.sampled_from(odd or ODD))
             kind = draw(st.sampled_from(["replace", "replace", "remove", "rename"]))
             if not path:
                 if kind == "replace" and len(places) > 1 and draw(st.booleans()):

@@ -55,7 +55,7 @@ def _has_valid_integers(data: dict[str, Any]) -> bool:
                 below += value.values()
             elif isinstance(value, list):
                 below += value
-            elif type(value) is int and value not in _INTEGERS:
+            elif isinstance(value, int) and value not in _INTEGERS:
                 return False
         if not below:
             return True

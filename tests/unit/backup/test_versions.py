@@ -122,7 +122,7 @@ MAKERS = {
 
 def path_of(program: str) -> str:
     """Return the path of a program, or skip the test if this machine cannot have it."""
-    age, _, name = program.rpartition("-")
+    age, _dash, name = program.rpartition("-")
     return str(newest(name if age == "newest" else program)) if age else MACHINE[name]
 
 
