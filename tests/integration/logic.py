@@ -121,22 +121,12 @@ class Logic:
         self._calls.close()
         self._process.wait(TIMEOUT)
 
-    def run(
-        self,
-        module: str,
-        params: dict[str, Any],
-        *,
-        env: dict[str, str],
-        cwd: Path,
-        check: bool = False,
-        constants: dict[str, Any] | None = None,
-    ) -> Result:
-        """Run a module; its result is the output, as JSON.
+    def run(self, module: str, params: dict[str, Any], **how: Any) -> Result:
+        """Run a module, which must end by itself and without a traceback; its result is the output, as JSON.
 
-        :param module: its name, without ``repoman_``.
-        :param constants: values of names in ``module_utils``.
+        The parameters are those of :meth:`outcome`.
         """
-        result = self.outcome(module, params, env=env, cwd=cwd, check=check, constants=constants)
+        result = self.outcome(module, params, **how)
         assert result.code == 0 and "Traceback" not in result.out + result.err, result
         return result
 
@@ -150,11 +140,13 @@ class Logic:
         check: bool = False,
         constants: dict[str, Any] | None = None,
     ) -> Result:
-        """Do the same, and return also what a killed or failed call left; its code is negative if a signal ended it."""
+        """Run a module, and return also what a killed or failed call left; its code is negative if a signal ended it.
+
+        :param module: its name, without ``repoman_``.
+        :param constants: values of names in ``module_utils``.
+        """
         call = {"module": module, "params": params, "check": check, "env": env, "cwd": str(cwd), "constants": constants or {}}
-        result = self._ask(call | {"strace": []})
-        assert result.code == 0 and "Traceback" not in result.out + result.err, result
-        return result
+        return self._ask(call | {"strace": []})
 
     def traced(self, module: str, params: dict[str, Any], strace: list[str], *, env: dict[str, str], cwd: Path, seconds: float) -> Result:
         """Run a module that ``strace`` is attached to before it begins, with all processes that it starts; its end may be any.

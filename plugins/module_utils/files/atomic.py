@@ -99,6 +99,11 @@ def staged_name(name: str) -> str:
     return f".{name}.new"
 
 
+def staged_path(path: str) -> str:
+    """Return the path of the temporary file that will replace the file at ``path``."""
+    return os.path.join(os.path.dirname(path), staged_name(os.path.basename(path)))
+
+
 def stage_bytes(
     path: str, data: bytes, owner: Owner, *, mtime_ns: int | None = None, mode: int | None = None, directory_fd: int | None = None
 ) -> None:
@@ -129,9 +134,9 @@ def stage_bytes(
 
 
 def discard_staged(path: str) -> None:
-    """Remove the staged content of a file that is already as it shall be, which a killed run left."""
+    """Remove the staged content of a file, which a killed run left; do nothing if there is none."""
     with suppress(OSError):
-        os.unlink(os.path.join(os.path.dirname(path), staged_name(os.path.basename(path))))
+        os.unlink(staged_path(path))
 
 
 def commit_staged(path: str, *, directory_fd: int | None = None) -> None:

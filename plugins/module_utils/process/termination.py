@@ -33,9 +33,10 @@ COLLECTION = __name__.partition(".plugins.")[0]
 @contextmanager
 def commands_end_too() -> Iterator[None]:
     """Kill the commands of this process if it is interrupted in the block, or ended by a signal."""
-    previous: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        previous = {number: handler for number in SIGNALS if _ends_process(handler := signal.getsignal(number))}
+    if threading.current_thread() is not threading.main_thread():  # which signals do not reach
+        yield
+        return
+    previous: dict[signal.Signals, Any] = {number: handler for number in SIGNALS if _ends_process(handler := signal.getsignal(number))}
 
     def end(number: int, _frame: FrameType | None) -> None:
         kill_commands()
@@ -47,8 +48,7 @@ def commands_end_too() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, RunInterruptedError):
-        if threading.current_thread() is threading.main_thread():
-            kill_commands()
+        kill_commands()
         raise
     finally:
         for number, handler in previous.items():

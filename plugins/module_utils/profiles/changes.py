@@ -167,26 +167,26 @@ class ProfileInstallation(ProfileChange):
             if STILL_SAVED in error.reason:
                 self._report_instances(error, replaced)
                 return
-            if error.code in INVALID_CODES:
+            if error.code in INVALID_CODES or self._is_unchanged():
                 replaced.discard()
             else:
-                self._keep_if_replaced(error, replaced)
+                self._hint_at_saved(error, replaced)
             raise
         except (ConcurrentChangeError, incus.NotRunningError):
             replaced.discard()
             raise
         except RepomanError as error:  # without a response, Incus may still replace it
-            if "saved" in self.result:
-                error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
+            self._hint_at_saved(error, replaced)
             raise
 
-    def _keep_if_replaced(self, error: RepomanError, replaced: ReplacedProfile) -> None:
-        """Discard the saved profile if Incus still has it; an error that Incus reports does not prove that."""
+    def _is_unchanged(self) -> bool:
+        """Ask Incus whether it still has the profile as it was: an error that it reports does not prove that."""
         with suppress(RepomanError):
             installed = read_one(self.name, self.context.client).get(self.name)
-            if installed is not None and self.current is not None and installed.body == self.current.body:
-                replaced.discard()
-                return
+            return installed is not None and self.current is not None and installed.body == self.current.body
+        return False
+
+    def _hint_at_saved(self, error: RepomanError, replaced: ReplacedProfile) -> None:
         if "saved" in self.result:
             error.hints.append(f"{replaced.restoring}   # if the profile was replaced")
 

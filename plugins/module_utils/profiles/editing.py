@@ -20,7 +20,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.compariso
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import read_one
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import lookup, read_template, spellings
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import parse_template
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_stale_locks, template_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_abandoned_locks, template_lock
 
 DIRECTORY = "drafts"
 """Directory of the drafts, in the registry's ``logdir``."""
@@ -115,7 +115,7 @@ class ProfileEdit:
                     f"diff {shell_word(self.path)} {shell_word(self.draft)}",
                 )
             write_atomic(os.path.realpath(self.path), text, account)
-        remove_stale_locks(directory, account)
+        remove_abandoned_locks(directory, account)
 
     def _current_text(self) -> str | None:
         """Return the text of the user's file; ``None`` if it does not exist."""

@@ -28,7 +28,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.context i
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.installed import Installed, read_installed
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import ProfileEntry, list_all, list_one, lookup
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_stale_locks
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_abandoned_locks
 
 TEXTS = ("raw", "rendered", "diff", "vendor_diff")
 """Options of ``repoman_profile_info`` that each add a text to a profile."""
@@ -72,7 +72,7 @@ def run(params: dict[str, Any], check: bool) -> dict[str, Any]:
         finally:
             context.record.write()
             if params["state"] == "copied":
-                remove_stale_locks(context.library.user_dir, context.account)
+                remove_abandoned_locks(context.library.user_dir, context.account)
     results = [change.result for change in changes]
     warnings += [
         f"profile '{profile['name']}' is still used by {', '.join(profile['referenced_by'])}: 'repoman new' will fail for them until it is installed again"

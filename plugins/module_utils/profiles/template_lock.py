@@ -31,6 +31,6 @@ def template_lock(directory: str, name: str, owner: Account) -> Iterator[None]:
             lock.remove()
 
 
-def remove_stale_locks(directory: str, owner: Account) -> None:
+def remove_abandoned_locks(directory: str, owner: Account) -> None:
     """Remove the lock files that killed runs left; one that another run holds stays."""
     remove_abandoned(directory, owner.uid, lambda name: name.startswith(".") and name.endswith(SUFFIX))

@@ -19,7 +19,12 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.core.warnings import set_output, warn
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import ensure_private_directory, staged_name, write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import (
+    discard_staged,
+    ensure_private_directory,
+    staged_path,
+    write_atomic,
+)
 from ansible_collections.homelab.repoman.plugins.module_utils.files.lock import FileLock
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_limited
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
@@ -108,12 +113,11 @@ def edit_file(path: str, edit: Callable[[Data], None], owner: Account) -> None:
 def remove_unfinished(path: str, owner: Account) -> None:
     """Remove what a killed run left of a write of the registry, for a run that does not write it itself."""
     real = os.path.realpath(path)
-    staged = os.path.join(os.path.dirname(real), staged_name(os.path.basename(real)))
-    if not os.path.lexists(staged):
+    if not os.path.lexists(staged_path(real)):
         return
     with suppress(OSError), FileLock(f"{real}.lock", owner) as lock:
         lock.acquire(0)
-        os.unlink(staged)
+        discard_staged(real)
 
 
 def read_text(path: str) -> str | None:

@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.profiles.changes i
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.copying import ProfileCopy
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.library import Library, lookup
 from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template import Template, parse_template, renamed_text
-from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_stale_locks, template_lock
+from ansible_collections.homelab.repoman.plugins.module_utils.profiles.template_lock import remove_abandoned_locks, template_lock
 from profile_fixtures import HOST, add
 
 TEXT = "# of ${USER}\nname: x  # a name\nconfig: {user.a: '${HOME}'}\n"
@@ -121,7 +121,7 @@ def test_locks_of_killed_runs_are_removed(library: Library, context: ProfileCont
     (directory / ".killed.lock").touch()
     (directory / ".mine.lock").write_text("text")
     with template_lock(str(directory), "held", context.account):
-        remove_stale_locks(str(directory), context.account)
+        remove_abandoned_locks(str(directory), context.account)
         assert sorted(os.listdir(directory)) == [".held.lock", ".mine.lock"]
     assert os.listdir(directory) == [".mine.lock"]
-    remove_stale_locks(f"{directory}/missing", context.account)
+    remove_abandoned_locks(f"{directory}/missing", context.account)

@@ -30,7 +30,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic impor
     discard_staged,
     ensure_private_directory,
     stage_bytes,
-    staged_name,
+    staged_path,
     write_atomic_bytes,
     write_new_bytes,
 )
@@ -152,7 +152,7 @@ class RestorePlan:
     def _discard(self) -> None:
         """Remove everything that was written, after the files are as they were; if one is not, the copies stay."""
         for each in self.replacements:
-            self._unlink(os.path.join(os.path.dirname(each.real_path), staged_name(os.path.basename(each.real_path))))
+            self._unlink(staged_path(each.real_path))
         if self._undo_failed:
             return
         for path in self._real_paths:

@@ -42,7 +42,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import get_logger
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
+from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import staged_name, write_atomic
 from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account
 
@@ -311,7 +311,7 @@ def create_version(target: Target, now: datetime, owner: Account) -> str:
         now += timedelta(seconds=1)
     lists = created_file(target, name).parent
     lists.mkdir(mode=0o700, exist_ok=True)
-    for staged in lists.glob(".*.new"):  # left by killed runs; running ones write under the same lock
+    for staged in lists.glob(staged_name("*")):  # left by killed runs; running ones write under the same lock
         staged.unlink(missing_ok=True)
     write_atomic(str(created_file(target, name)), "{}", owner)
     _write_index(target, [*history.versions, Version(name, ordered=True)], owner)

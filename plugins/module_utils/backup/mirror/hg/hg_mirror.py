@@ -202,25 +202,36 @@ class HgMirror:
         Whenever the run is killed, the history has the replaced files or nothing, and never the build: a restore of an earlier version
         takes what it finds there.
         """
-        mirror_path, history_path = self.build.mirror_path, self.copier.history_path(self.path, tree=True)
-        _make_writable(mirror_path)
-        history_size = self._link_replaced(history_path)
-        if history_size is not None:
-            try:
-                is_exchanged = self.copier.with_write_permission(
-                    parent, lambda: exchange_names(AT_FDCWD, mirror_path, AT_FDCWD, self.build.path)
-                )
-            except OSError:
+        history_path, is_exchanged = self.copier.history_path(self.path, tree=True), False
+        _make_writable(self.build.mirror_path)
+        try:
+            is_exchanged = self._exchange_names(parent, history_path)
+        finally:
+            if not is_exchanged:
                 shutil.rmtree(history_path, ignore_errors=True)
-                raise
-            if is_exchanged:
-                self.copier.add_counts(history_size=history_size)
-                if not os.path.lexists(history_path):
-                    self.copier.release_history_path(history_path)
-                with suppress(OSError):  # the next run removes it, too
-                    remove_tree(os.path.basename(self.build.path), self.copier.work_fd)
-                return
-            shutil.rmtree(history_path, ignore_errors=True)
+        if not is_exchanged:
+            self._rename_both(parent, history_path)
+
+    def _exchange_names(self, parent: bytes, history_path: bytes) -> bool:
+        """Link what is replaced into the history, and exchange the build and the mirror; return whether the target can do both."""
+        try:
+            history_size = self._link_replaced(history_path)
+        except OSError:
+            return False
+        if not self.copier.with_write_permission(
+            parent, lambda: exchange_names(AT_FDCWD, self.build.mirror_path, AT_FDCWD, self.build.path)
+        ):
+            return False
+        self.copier.add_counts(history_size=history_size)
+        if not os.path.lexists(history_path):
+            self.copier.release_history_path(history_path)
+        with suppress(OSError):  # the next run removes it, too
+            remove_tree(os.path.basename(self.build.path), self.copier.work_fd)
+        return True
+
+    def _rename_both(self, parent: bytes, history_path: bytes) -> None:
+        """Rename the mirror into the history, and the build to the mirror's name; leave only replaced and removed files in the history."""
+        mirror_path = self.build.mirror_path
         self.copier.with_write_permission(parent, lambda: os.rename(mirror_path, history_path))
         try:
             self.copier.with_write_permission(parent, lambda: os.rename(self.build.path, mirror_path))
@@ -230,30 +241,26 @@ class HgMirror:
         self.build.path = history_path
         self._prune_history()
 
-    def _link_replaced(self, history_path: bytes) -> int | None:
-        """Link the files of the mirror that the build replaces or lacks into the history.
+    def _link_replaced(self, history_path: bytes) -> int:
+        """Link the files of the mirror that the build replaces or lacks into the history; return their size in bytes.
 
-        :returns: their size in bytes; None if that fails, and then the history has none of them.
+        :raises OSError: not all of them could be linked.
         """
 
         def fail(error: OSError) -> None:
             raise error
 
         history_size = 0
-        try:
-            for base, directories, names in os.walk(self.build.mirror_path, onerror=fail):
-                inner = os.path.relpath(base, self.build.mirror_path)
-                links = [name for name in directories if os.path.islink(os.path.join(base, name))]
-                for name in [*names, *links]:
-                    path, relative = os.path.join(base, name), os.path.normpath(os.path.join(inner, name))
-                    if relative in self.build.linked or _are_equal_symlinks(path, os.path.join(self.build.path, relative)):
-                        continue
-                    self._make_history_directories(history_path, inner)
-                    os.link(path, os.path.join(history_path, relative), follow_symlinks=False)
-                    history_size += os.lstat(path).st_size
-        except OSError:
-            shutil.rmtree(history_path, ignore_errors=True)
-            return None
+        for base, directories, names in os.walk(self.build.mirror_path, onerror=fail):
+            inner = os.path.relpath(base, self.build.mirror_path)
+            links = [name for name in directories if os.path.islink(os.path.join(base, name))]
+            for name in [*names, *links]:
+                path, relative = os.path.join(base, name), os.path.normpath(os.path.join(inner, name))
+                if relative in self.build.linked or _are_equal_symlinks(path, os.path.join(self.build.path, relative)):
+                    continue
+                self._make_history_directories(history_path, inner)
+                os.link(path, os.path.join(history_path, relative), follow_symlinks=False)
+                history_size += os.lstat(path).st_size
         return history_size
 
     def _make_history_directories(self, history_path: bytes, inner: bytes) -> None:
