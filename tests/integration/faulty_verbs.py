@@ -31,7 +31,7 @@ class Verb:
 
     :param name: for messages.
     :param module: that it runs, and ``params``, its options.
-    :param prepare: makes the state that the verb begins with, from any state in which a run of it may have ended.
+    :param prepare: creates the state in which the verb starts, from any state in which a previous run ended.
     :param names: of what it changes.
     :param undoes: whether it undoes what it may have changed when it fails, so that it never leaves open what Incus has done.
     """

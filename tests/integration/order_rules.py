@@ -22,7 +22,7 @@ class Step:
     """
 
     TIMES: ClassVar[dict[str, int]]
-    """The steps, with how often each is chosen among the others."""
+    """Weights of the steps."""
 
     def __init__(self, model: Model, name: str, number: int) -> None:
         self.model, self.world, self.name, self.number = model, model.world, name, number

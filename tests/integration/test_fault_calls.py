@@ -74,7 +74,7 @@ def sampled(cases: list[Case], number: int) -> list[Case]:
 class Judge:
     """What must hold after a run with a fault, and after the next one.
 
-    :param before: a copy of the home as it was before the run. :param clean: what :func:`view` returns after a run without a fault.
+    :param before: a copy of the home before the run. :param clean: what :func:`view` returns after a run without a fault.
     """
 
     def __init__(self, world: World, case: Case, clean: dict[str, object]) -> None:

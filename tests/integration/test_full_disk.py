@@ -229,14 +229,14 @@ def _run(world: World, verb: Verb, place: str, room: int) -> Iterator[str]:
     before = parts(world, NAMES)
     with small(world, path, room) as make_room:
         result = verb.run(world)
-        said = " ".join([result.get("msg", ""), *result.get("hints", ()), *result.get("warnings", ())])
+        text = " ".join([result.get("msg", ""), *result.get("hints", ()), *result.get("warnings", ())])
         if result.get("failed"):
-            if str(path) not in said and str(path).replace(str(world.home), "~") not in said:
+            if str(path) not in text and str(path).replace(str(world.home), "~") not in text:
                 yield f"the message does not name {path}: {result}"
             if not result["hints"]:
                 yield f"no hint: {result}"
             if verb.name in ("new", "setup") and parts(world, NAMES) != before:
-                yield f"not undone: {said}"
+                yield f"not undone: {text}"
         yield from problems(world, backup)
         yield from (f"left: {each}" for each in leftovers(world, backup if place != "target" else None))
         make_room()

@@ -119,7 +119,7 @@ class InstanceControl:
             self.force_stop()
 
     def force_stop(self) -> None:
-        """Stop the instance at once; it may stop by itself in the meantime, such as for an interrupted run."""
+        """Stop the instance at once. If it stopped by itself, for example for an interrupted run, that is not an error."""
         try:
             self.set_power("stop", force=True)
         except incus.IncusError:
