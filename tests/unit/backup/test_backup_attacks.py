@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.scan_units import scan_in_memory
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.unit import Unit
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror import mirror_units as mirror_engine
-from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import hg_mirror
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg import exchange
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.restore import directory_restore
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target import host_lock
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.history import version_names
@@ -466,7 +466,7 @@ def test_killed_at_the_exchange_the_history_has_what_was_replaced(world: BackupH
     commit("hg", world.repos / "hg")
     hg(world.repos / "hg", "bookmark", "mine")
     with monkeypatch.context() as patch:
-        patch.setattr(hg_mirror, moment, lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL))
+        patch.setattr(exchange, moment, lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL))
         with suppress(RepomanError):
             assert world.sync()["failed"]
     killed_version = version_names(Target(str(world.backup), ""))[-1]
