@@ -29,6 +29,8 @@ READ_ERRORS = ("EIO", "ESTALE")
 SECONDS = 60.0
 """A run that takes longer hangs. strace slows it down."""
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
+_ABSOLUTE = re.compile(r'AT_FDCWD<[^>]*>, (?="/)')
+"""The working directory before an absolute path."""
 _FOR_WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 
 
@@ -136,8 +138,11 @@ def _calls(text: str) -> Iterator[Call]:
 
 
 def about(text: str, home: Path) -> bool:
-    """Return whether a call is about something in the home, or a socket of the network or of the daemon."""
-    return str(home) in text or "<socket:" in text
+    """Return whether a call is about something in the home, or a socket of the network or of the daemon.
+
+    The working directory is in the home, which does not matter to an absolute path, such as that of a module of Python.
+    """
+    return str(home) in _ABSOLUTE.sub("", text) or "<socket:" in text
 
 
 def touching(calls: Iterable[Call], home: Path) -> list[Call]:

@@ -31,6 +31,8 @@ BUSY = "busy running"
 """Part of the error that Incus reports for a request while it works on another one, which an interrupted run may have sent just before."""
 BUSY_SECONDS, BUSY_INTERVAL = 60.0, 0.02
 START_ATTEMPTS = 3
+LOST_FILE = "no such file or directory"
+"""Part of the error that Incus reports if files of the start are gone."""
 LOST_MOUNT = re.compile(r'No such file or directory - Failed to (?:mount|create detached mount of) "?[^\s"]*/devices/')
 """In the log of an instance: a mount that Incus had prepared for its start is gone."""
 STOP_TIMEOUT = 30
@@ -85,14 +87,15 @@ class InstanceControl:
         self.client.wait_for_operation(operation, OPERATION_TIMEOUT)
 
     def start(self) -> None:
-        """Start the instance; again if Incus, which was still cleaning up after a stop, has removed what the start needs."""
+        """Start the instance; again if Incus, still cleaning up after a stop or a removal, may have removed what the start needs."""
         for remaining in reversed(range(START_ATTEMPTS)):
             try:
                 self.set_power("start")
                 return
-            except incus.IncusError:
-                if not remaining or not self._lost_mounts():
+            except incus.IncusError as error:
+                if not remaining or not (LOST_FILE in error.reason.lower() or self._lost_mounts()):
                     raise
+                self.wait_for_operations()
 
     def _lost_mounts(self) -> bool:
         try:

@@ -73,14 +73,23 @@ LOG = 'lxc a 2026 ERROR utils - utils.c:mount_entry:1 - No such file or director
 
 
 def test_a_start_while_incus_cleans_up_is_repeated(control: InstanceControl, daemon: Any, reply: Any) -> None:
-    """Only if the log says that a mount is gone, and not for ever."""
-    log = reply(body=LOG.encode())
-    daemon.say(reply(**FAILED), log, reply({}))
+    """Only if Incus or the log says that a file or mount is gone, and not for ever; each time after the operations that run."""
+    log, none, other = reply(body=LOG.encode()), reply({}), reply(body=b"another reason")
+    daemon.say(reply(**FAILED), log, none, reply({}))
+    control.start()
+    assert [method for method, _target in daemon.requests] == ["PUT", "GET", "GET", "PUT"]
+    daemon.seen.clear()
+    gone = reply(**FAILED | {"error": "no such file or directory"})
+    daemon.say(gone, none, reply({}))
     control.start()
     assert [method for method, _target in daemon.requests] == ["PUT", "GET", "PUT"]
-    for replies in ([reply(**FAILED), reply(body=b"another reason")], [reply(**FAILED), log, reply(**FAILED), log, reply(**FAILED)]):
+    for error, replies in (
+        ("forkstart", [reply(**FAILED), other]),
+        ("forkstart", [reply(**FAILED), log, none, reply(**FAILED), log, none, reply(**FAILED)]),
+        ("no such file", [gone, none, gone, none, gone]),
+    ):
         daemon.seen.clear()
         daemon.say(*replies)
-        with pytest.raises(RepomanError, match="forkstart"):
+        with pytest.raises(RepomanError, match=error):
             control.start()
         assert len(daemon.seen) == len(replies)
