@@ -30,6 +30,10 @@ OPERATION_TIMEOUT = 600.0
 BUSY = "busy running"
 """Part of the error that Incus reports for a request while it works on another one, which an interrupted run may have sent just before."""
 BUSY_SECONDS, BUSY_INTERVAL = 60.0, 0.02
+CLEANUP_SECONDS = 5.0
+"""After this, an instance that Incus still takes for running was not stopped just now, but for example when the host lost power."""
+LAST_STATE_KEY = "volatile.last_state.power"
+"""Key that Incus sets to ``STOPPED`` at the end of its cleanup."""
 START_ATTEMPTS = 3
 LOST_FILE = "no such file or directory"
 """Part of the error that Incus reports if files of the start are gone."""
@@ -118,7 +122,7 @@ class InstanceControl:
             with suppress(incus.IncusError):
                 self.set_power("stop")
                 return
-        if self.read().data["status"] != "Stopped":
+        if not self._has_stopped():
             self.force_stop()
 
     def force_stop(self) -> None:
@@ -127,14 +131,27 @@ class InstanceControl:
             self.set_power("stop", force=True)
         except incus.IncusError:
             self.wait_for_operations()
-            if self.read().data["status"] != "Stopped":
+            if not self._has_stopped():
                 raise
+
+    def _has_stopped(self) -> bool:
+        """Return whether the instance has stopped, if perhaps not by a request that succeeded; then Incus may still clean up: wait for that.
+
+        Until then, what it removes could be that of a new start.
+        """
+        deadline = time.monotonic() + CLEANUP_SECONDS
+        while True:
+            instance = self.read().data
+            if instance["status"] != "Stopped":
+                return False
+            if instance["config"].get(LAST_STATE_KEY) != "RUNNING" or time.monotonic() > deadline:
+                return True
+            time.sleep(BUSY_INTERVAL)
 
     def restart(self) -> None:
         """Start an instance that was stopped for a change that did not happen."""
         self.wait_for_operations()
-        response = self.read_or_none()
-        if response is not None and response.data["status"] == "Stopped":
+        if self.read_or_none() is not None and self._has_stopped():
             self.start()
 
     def delete(self, stop_requested: bool = False) -> None:
