@@ -74,7 +74,7 @@ def parse_json(text: str) -> Any:
         surrogate pair, which neither a path nor an output can have (the bytes of paths that are not UTF-8 are other characters).
     """
     try:
-        data = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        data = json.loads(text, parse_constant=finite, parse_float=finite)
         if _SURROGATE.search(text):
             os.fsencode(json.dumps(data, ensure_ascii=False))
     except (RecursionError, MemoryError) as error:
@@ -82,8 +82,12 @@ def parse_json(text: str) -> Any:
     return data
 
 
-def _finite(text: str) -> float:
-    number = float(text)
+def finite(value: Any) -> float:
+    """Return a number, which a damaged file may have as a text.
+
+    :raises ValueError: (or another error of :class:`float`) it is not one, or not finite.
+    """
+    number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number")
+        raise ValueError("a number in it is not finite")
     return number

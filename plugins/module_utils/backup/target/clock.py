@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import finite
+
 DAY = 24 * 3600.0
 RELEASED = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
 """No run is older than repoman itself: a clock with an earlier time is wrong, for example after its battery failed."""
@@ -75,11 +77,8 @@ def of_data(data: Any, run: float) -> Clock:
     """
     if data is None:
         return Clock(run)
-    jumps = [(float(before), float(after)) for before, after in data["jumps"]]
-    clock = Clock(float(data["last"]), float(data["high"]), tuple(sorted(jumps)))
-    if not all(math.isfinite(each) for each in (clock.last, clock.high, *(each for jump in jumps for each in jump))):
-        raise ValueError("a time is not a number")
-    return clock
+    jumps = [(finite(before), finite(after)) for before, after in data["jumps"]]
+    return Clock(finite(data["last"]), finite(data["high"]), tuple(sorted(jumps)))
 
 
 def doubtful(jumps: Sequence[Jump], keep: float) -> tuple[list[Jump], bool]:

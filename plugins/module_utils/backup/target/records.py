@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.clock import RELEASED, Clock, of_data
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.target.paths import Target
 from ansible_collections.homelab.repoman.plugins.module_utils.files.atomic import write_atomic
-from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import read_json
+from ansible_collections.homelab.repoman.plugins.module_utils.files.small_files import finite, read_json
 from ansible_collections.homelab.repoman.plugins.module_utils.host.account import Account, mount_of
 from ansible_collections.homelab.repoman.plugins.module_utils.host.machine import boot_id
 
@@ -60,12 +59,12 @@ def read_records(target: Target) -> MirrorRecords:
         data = read_json(target.internal_path(RECORDS), MAX_RECORDS_BYTES)
         units = {
             str(unit): MirrorRecord(
-                str(record["digest"]), float(record["full"]), float(record.get("time", 0)), str(record.get("session", ""))
+                str(record["digest"]), finite(record["full"]), finite(record.get("time", 0)), str(record.get("session", ""))
             )
             for unit, record in data["units"].items()
         }
-        run = float(data["run"])
-        return MirrorRecords(units, run, of_data(data.get("clock"), run if math.isfinite(run) else 0.0))
+        run = finite(data["run"])
+        return MirrorRecords(units, run, of_data(data.get("clock"), run))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return MirrorRecords({})
 
