@@ -165,11 +165,11 @@ def private_incus(images: str = "busybox") -> Iterator[str]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def restart_incus(socket: str) -> None:
-    """Restart a private Incus, as a host that boots does."""
+def restart_incus(socket: str, verb: str = "restart") -> None:
+    """Restart a private Incus, as a host that boots does; with ``upgrade``, as an upgrade of its package does."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("INCUS_")}
     script = str(CHECKOUT / "scripts/dev-incus")
-    subprocess.run([script, "restart", os.path.dirname(socket)], check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    subprocess.run([script, verb, os.path.dirname(socket)], check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 @contextmanager

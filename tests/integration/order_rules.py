@@ -196,10 +196,10 @@ class ByHand(Step):
                 self.model.strangers = self.model.strangers - {self.name} | {other}
 
     def copy(self) -> None:
-        """Copy an instance."""
+        """Copy an instance, which Incus rejects if the directory of a device is missing."""
         instances, other = self.world.instances(), self.one_of(INSTANCES)
         if self.name in instances and other not in instances:
-            self.world.incus("copy", "--project=repoman", self.name, other)
+            self.model.incus("copy", "--project=repoman", self.name, other)
 
     def delete(self) -> None:
         """Delete an instance."""

@@ -240,13 +240,13 @@ def test_incus_is_restarted(me: Me, installation: Path, logic: Logic, set_up: Se
             ) -> None:
                 if asked == moment[0] and moment[1] in target:
                     for each in once:
-                        restart_incus(each)
+                        restart_incus(each, "upgrade")
                         is_up.set()
 
             proxy.on_request(restart)
             result = world.module(new.module, **new.params, constants=LIMITS)
             proxy.on_request(None)
-            assert is_up.wait(TIMEOUT)
+            assert is_up.wait(TIMEOUT), (method, part)
             if result.get("failed") and not result["hints"]:
                 report.append(f"{method} {part}: no hint: {result}")
             report += [f"{method} {part}: {each}" for each in problems(world)]
