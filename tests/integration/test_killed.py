@@ -9,9 +9,16 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+from invariants import leftovers as of_repoman
+from invariants import problems
 from proxy import RecordingProxy, RequestPause
 from test_provision import assert_works, entries
 from world import TIMEOUT, World
+
+MOMENTS = int(os.environ.get("REPOMAN_ROUNDS", "2"))
+"""At how many moments a clone is killed."""
+SEED = int(os.environ.get("REPOMAN_SEED", "0"))
 
 
 def leftovers(world: World) -> list[Path]:
@@ -72,3 +79,36 @@ def test_killed_while_it_works_on_several(ready: World, proxy: RecordingProxy) -
     for name, instance in ready.instances().items():
         assert instance["status"] == "Running" and instance["config"]["user.repoman.state"] == "ready", name
     assert not ready.repoman("--json", "new", *names).data["changed"]
+
+
+@pytest.mark.parametrize("kind", ["git", "hg"])
+def test_killed_while_it_clones(ready: World, kind: str) -> None:
+    """At any moment: typed again, the command ends with a sound clone, its container, and nothing else."""
+    ready.mkdir(ready.repos)
+    source = ready.mkdir(ready.home / "elsewhere")
+    script = f"cd {source} && head -c 3000000 /dev/urandom >big && " + (
+        "git init -q && git add . && git -c user.name=me -c user.email=me@example.org commit -q -m one"
+        if kind == "git"
+        else "hg init && hg add -q && hg commit -q -u me -m one"
+    )
+    assert ready.run("sh", "-c", script).code == 0
+    command = ["new", "--clone", str(source), "fresh", "--image", "busybox"]
+    begun = time.monotonic()
+    ready.repoman(*command)
+    seconds = time.monotonic() - begun
+    for number in range(MOMENTS):
+        ready.repoman("remove", "fresh", "--yes")
+        assert ready.run("rm", "-rf", str(ready.repos / "fresh")).code == 0
+        process = ready.start("repoman", *command)
+        time.sleep(seconds * ((number + SEED * 0.618 + 0.25) / MOMENTS % 1))
+        process.kill()
+        process.communicate(timeout=TIMEOUT)
+        ready.repoman(*command)
+        check = ["git", "fsck", "--full", "--strict"] if kind == "git" else ["hg", "verify", "-q"]
+        assert ready.run(*check, cwd=ready.repos / "fresh").code == 0
+        assert ready.run("cmp", str(source / "big"), str(ready.repos / "fresh/big")).code == 0
+        assert not problems(ready) and not of_repoman(ready)
+        # A directory without a lock, of a run that was killed while it made it, is removed after a day.
+        assert [path for path in leftovers(ready) if (path / "repoman.lock").exists()] == []
+        assert ready.repoman("shell", "fresh", "--", "cmp", "big", "big").code == 0
+        assert not ready.repoman("--json", *command).data["changed"]
