@@ -201,3 +201,24 @@ def test_orderings(case: Case, me: Me, installation: Path, incus: Path, logic: L
         assert [problem for promise in PROMISES[str(case)] for problem in broken(promise, traced.calls, world.home)] == []
     finally:
         world.clean()
+
+
+@pytest.mark.parametrize("name", ["restore", "restore over", "restore --all", "restore paths"])
+def test_restored_data(name: str, me: Me, installation: Path, incus: Path, logic: Logic, places: Callable[[bool], Path]) -> None:
+    """It is on the disk before it gets its name."""
+    world = World(me, places(False) / "home", installation, str(incus / "unix.socket"), logic)
+    (case,) = (each for each in BACKUPS if each.name == name)
+    settled_home(world)
+    case.prepare(world)
+    traced = trace(world, case.module, case.params, (*CALLS, "syncfs"))
+    assert traced.result.code == 0 and not json.loads(traced.result.out).get("failed"), traced.result
+    named, unsynced = [], []
+    for index, call in enumerate(traced.calls):
+        final = _final(call, world.home) if call.name in NAMING and call.text.endswith("= 0") else ""
+        if final.startswith("repos/") and "/.repoman-" not in final:
+            named.append(final)
+            own = [each for each in traced.calls[:index] if each.process == call.process]
+            touched = [each for each in own if each.name == "syncfs" or "/.repoman-" in _opened_for_writing(each, world.home)]
+            if not touched or touched[-1].name != "syncfs" or not touched[-1].text.endswith("= 0"):
+                unsynced.append(final)
+    assert named and not unsynced

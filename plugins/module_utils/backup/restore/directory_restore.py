@@ -23,7 +23,6 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.staging imp
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import ConflictError, RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.core.formatting import plural
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
-from ansible_collections.homelab.repoman.plugins.module_utils.files.named_errors import errors_named
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 from ansible_collections.homelab.repoman.plugins.module_utils.files.renaming import exchange_names, rename_new
 
@@ -84,8 +83,6 @@ class DirectoryRestore(RestoreOperation):
             copier = LayerCopier(staging.fd, destination.path)
             copier.copy(self.items)
             self.notes |= copier.notes
-            with errors_named(destination.path):
-                os.fsync(staging.fd)
             destination.check_unmoved()
             if not staging.in_place():
                 raise ConflictError(

@@ -22,6 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import
 from ansible_collections.homelab.repoman.plugins.module_utils.core.quoting import shell_word
 from ansible_collections.homelab.repoman.plugins.module_utils.files.directory_cursor import LIST, DirectoryCursor
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
+from ansible_collections.homelab.repoman.plugins.module_utils.files.syncing import sync_file_system
 
 CHUNK = 1 << 20
 BLOCK = 64 << 10
@@ -49,7 +50,9 @@ class LayerCopier:
         self._stack = ExitStack()
 
     def copy(self, items: Items) -> None:
-        """Copy all items, with owners, modes, times, links, holes and attributes, as far as this user may set them.
+        """Copy all items, with owners, modes, times, links, holes and attributes, as far as this user may set them, and write them to the disk.
+
+        They get their final names afterwards, which a power failure must not leave without the contents.
 
         :param items: by path in the destination; the empty path is the directory itself.
         :raises RepomanError: something cannot be read or written.
@@ -69,6 +72,8 @@ class LayerCopier:
                 if path in items:
                     with self._writing(path):
                         self._finish_directory(cursor.open(path), items[path])
+            with self._writing(b""):
+                sync_file_system(self.to_fd)
 
     def finish(self, directory_fd: int, item: Item) -> None:
         """Apply the attributes of an item to an existing directory."""
