@@ -1,0 +1,96 @@
+# Copyright: (c) 2026, the repoman contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A repository in the data of another one, such as that of the patches of mq in ``.hg/patches``."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backup_fixture import BackupHome
+from mirroring import hg, hg_problems, run
+
+PATCHES = ".hg/patches"
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(params=["links", "no links"])
+def world(empty_world: BackupHome, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> BackupHome:
+    """A backup of a repository that has another one inside, on a target with and without hard links."""
+    outer = empty_world.hg("outer")
+    empty_world.write("beside.txt")
+    run("hg", "init", str(outer / PATCHES))
+    _commit(outer / PATCHES, "first")
+    empty_world.init()
+
+    def refused(*_arguments: Any, **_more: Any) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", refused)
+    return empty_world
+
+
+def _commit(repository: Path, text: str) -> None:
+    (repository / "series").write_text(text)
+    hg(repository, "commit", "-q", "-A", "-u", "Me", "-m", text)
+
+
+def _differences(world: BackupHome) -> list[str]:
+    """Return how mirrors and sources differ, except for hard links, which a target without them lacks."""
+    return [line for line in world.differences() if not line.startswith("h")]
+
+
+def _synced(world: BackupHome) -> None:
+    """Back up; both mirrors are sound and the same as their sources."""
+    result = world.sync()
+    assert [unit["action"] for unit in result["units"] if unit["name"] == "outer"] == ["synced"], result
+    assert _differences(world) == []
+    for inner in (".", PATCHES):
+        assert hg_problems(world.backup / "outer" / inner) == ""
+    assert not world.sync()["changed"]
+
+
+def test_only_the_outer_one_changes(world: BackupHome) -> None:
+    """The mirror of the inner one stays as it is, and none of its files gets into the history."""
+    log = world.backup / "outer" / PATCHES / ".hg/store/00changelog.i"
+    before = log.read_bytes(), log.stat().st_mtime_ns, log.stat().st_mode
+    _commit(world.repos / "outer", "more")
+    _synced(world)
+    assert (log.read_bytes(), log.stat().st_mtime_ns, log.stat().st_mode) == before
+    assert [path for path in world.kept() if f"{PATCHES}/.hg" in str(path)] == []
+
+
+def test_only_the_inner_one_changes(world: BackupHome) -> None:
+    """The outer one's mirror stays as it is."""
+    log = world.backup / "outer/.hg/store/00changelog.i"
+    before = log.read_bytes(), log.stat().st_mtime_ns
+    _commit(world.repos / "outer" / PATCHES, "more")
+    _synced(world)
+    assert (log.read_bytes(), log.stat().st_mtime_ns) == before
+
+
+def test_both_change(world: BackupHome) -> None:
+    """What was before the run can be restored: the former files of both, and no others."""
+    source, before, restored = world.repos / "outer", world.root / "before", world.root / "restored"
+    run("cp", "-a", str(source), str(before))
+    for repository in (source, source / PATCHES):
+        _commit(repository, "more")
+    _synced(world)
+    (version,) = {path.relative_to(world.ours("kept")).parts[0] for path in world.kept()}
+    result = world.restore("outer", **{"from": version[:16], "to": str(restored)})
+    assert "failed" not in result, result
+    lines = run("rsync", "-aHnci", "--delete", f"{before}/", f"{restored}/").splitlines()
+    assert [line for line in lines if not line.startswith((".", "h"))] == []
+
+
+def test_the_inner_one_is_gone(world: BackupHome) -> None:
+    """Its mirror gets into the history."""
+    run("rm", "-rf", str(world.repos / "outer" / PATCHES / ".hg"))
+    assert "failed" not in world.sync(names=["outer"], allow_shrink=True)
+    assert _differences(world) == [] and not (world.backup / "outer" / PATCHES / ".hg").exists()
+    assert [path for path in world.kept() if str(path).endswith(f"{PATCHES}/.hg/store/00changelog.i")]
+    assert not world.sync()["changed"]
