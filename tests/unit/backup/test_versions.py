@@ -20,7 +20,7 @@ from newest import newest
 
 pytestmark = pytest.mark.engine
 
-HOSTS = ["newest-git oldest-hg", *(["newest-git newest-hg", ""] if os.environ.get("REPOMAN_ZOO") else [])]
+HOSTS = ["newest-git oldest-hg", "newest-git newest-hg", *([""] if os.environ.get("REPOMAN_ZOO") else [])]
 """What a host has instead of the machine's own programs."""
 MACHINE = {name: shutil.which(name) or name for name in ("git", "hg")}
 
@@ -160,6 +160,7 @@ def test_hosts_and_makers(empty_world: BackupHome, monkeypatch: pytest.MonkeyPat
 
 def check_run(result: dict[str, Any], unverified: set[str]) -> None:
     """A run took all, and verified those whose format the host knows."""
-    assert {name: action for name, action in actions(result).items() if action != "synced"} == {}, result
+    failed = {unit["name"]: unit.get("msg") for unit in result["units"] if unit["action"] != "synced"}
+    assert failed == {}, result
     assert set(actions(result)) == set(MAKERS)
     assert result["summary"]["unverified"] == len(unverified)

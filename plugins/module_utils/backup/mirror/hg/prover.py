@@ -202,7 +202,13 @@ class _Prover:
             revlog.revision(rev)
 
     def _open_revlog(self, path: bytes) -> Any:
-        from mercurial import revlog, vfs
+        """Open a revlog to read it.
+
+        :raises NotImplementedError: this version of Mercurial wants something else, which is no damage.
+        """
+        import inspect
+
+        from mercurial import error, revlog, vfs
         from mercurial.revlogutils import constants
 
         inner = path[len(b"store/") :]
@@ -216,7 +222,12 @@ class _Prover:
         for attribute in ("lfslocalblobstore", "lfsremoteblobstore"):
             if hasattr(self.repo.svfs, attribute):
                 setattr(opener, attribute, getattr(self.repo.svfs, attribute))
-        return revlog.revlog(opener, target=(kind, name), radix=inner[:-2], censorable=kind == constants.KIND_FILELOG)
+        # Mercurial 7.2 wants to know, earlier versions do not ask.
+        reading = {"writable": False} if "writable" in inspect.signature(revlog.revlog).parameters else {}
+        try:
+            return revlog.revlog(opener, target=(kind, name), radix=inner[:-2], censorable=kind == constants.KIND_FILELOG, **reading)
+        except error.ProgrammingError as problem:
+            raise NotImplementedError(str(problem)) from problem
 
     def _verify_connectivity(self) -> None:
         """Verify that new changesets have their manifests and files."""
