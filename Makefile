@@ -62,7 +62,7 @@ LONG_PRODUCT = tests/unit/fuzz $(addprefix tests/integration/,test_any_order.py 
 	test_fault_requests.py test_full_disk.py)
 test-long: TEST_TMP = /var/tmp
 test-long: machine newest venv ## look for unknown faults: kinds of repositories, races, kills, errors of system calls and of Incus, any order, many at once; SEED=N chooses
-	REPOMAN_ZOO=1 REPOMAN_RACES=60 REPOMAN_TREES=300 REPOMAN_KILL_STEP=5 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
+	REPOMAN_ZOO=1 REPOMAN_RACES=15 REPOMAN_TREES=300 REPOMAN_KILL_STEP=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
 		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE)
 	REPOMAN_SMOKE=1 REPOMAN_FAULTS=$(FAULTS) REPOMAN_ROUNDS=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
 		scripts/dev-incus run -- $(PYTEST) --hypothesis-seed=$(SEED) $(LONG_PRODUCT)
