@@ -58,8 +58,8 @@ SEED ?= 0
 FAULTS ?= 20
 LONG_ENGINE = $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py test_mirror_races.py test_hostile_trees.py git/test_git_damage.py \
 	git/test_object_restore.py hg/test_hg_damage.py) $(addprefix tests/unit/backup/,restore/test_random_histories.py test_first_edition.py test_versions.py)
-LONG_PRODUCT = tests/unit/fuzz $(addprefix tests/integration/,test_any_order.py test_crowd.py test_fault_calls.py test_fault_orderings.py \
-	test_fault_requests.py test_full_disk.py)
+LONG_PRODUCT = tests/unit/fuzz $(addprefix tests/integration/,test_any_order.py test_crowd.py test_killed.py test_fault_calls.py \
+	test_fault_orderings.py test_fault_requests.py test_full_disk.py)
 test-long: TEST_TMP = /var/tmp
 test-long: machine newest venv ## look for unknown faults: kinds of repositories, races, kills, errors of system calls and of Incus, any order, many at once; SEED=N chooses
 	REPOMAN_ZOO=1 REPOMAN_RACES=15 REPOMAN_TREES=300 REPOMAN_KILL_STEP=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
