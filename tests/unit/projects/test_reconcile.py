@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.instance import APPLIED_KEY, PROTECTED_KEY
 from ansible_collections.homelab.repoman.plugins.module_utils.projects.reconcile import Differences, diff_text, reconcile
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def instance(applied: dict[str, list[str]], **more: Any) -> dict[str, Any]:
@@ -127,3 +130,42 @@ def test_diffs_leave_out_the_keys_of_repoman_and_count_the_lines_of_documents() 
     assert diff_text(other, ("config",), side) == text
     other = side | {"config": side["config"] | {"cloud-init.user-data": "#cloud-config\nhush: 1\nx: 2\n"}}  # type: ignore[operator]
     assert "  cloud-init.user-data: (not shown, another one, 3 lines)\n" in diff_text(other, ("config",), side)
+
+
+KEYS = ("user.a", "user.b", "limits.cpu", "user.c")
+DEVICES = ("repo", "data", "gpu")
+PROFILES = ("default", "llm", "mine", "dotfiles")
+VALUES = st.sampled_from(("", "1", "2"))
+WANTED = st.fixed_dictionaries(
+    {
+        "config": st.dictionaries(st.sampled_from(KEYS), VALUES),
+        "devices": st.dictionaries(st.sampled_from(DEVICES), st.fixed_dictionaries({"path": VALUES})),
+        "profiles": st.lists(st.sampled_from(PROFILES), unique=True),
+    }
+)
+EDITS = st.lists(st.tuples(st.sampled_from(("config", "devices")), st.sampled_from((*KEYS, *DEVICES)), st.none() | VALUES), max_size=4)
+
+
+@given(runs=st.lists(st.tuples(EDITS, st.lists(st.sampled_from(PROFILES), unique=True, max_size=2), WANTED), min_size=1, max_size=5))
+def test_any_history(runs: list[tuple[list[tuple[str, str, str | None]], list[str], dict[str, Any]]]) -> None:
+    """Whatever was wanted and edited before, all that is wanted is there, what was wanted is gone, what is by hand stays, and a second run agrees."""
+    applied: dict[str, list[str]] = {"config": [], "devices": [], "profiles": []}
+    sides: dict[str, Any] = {"config": {}, "devices": {}, "profiles": []}
+    for edits, added, wanted in runs:
+        for field, key, value in edits:
+            sides[field].pop(key, None)
+            if value is not None:
+                sides[field][key] = value if field == "config" else {"path": value}
+        sides["profiles"] += [name for name in added if name not in sides["profiles"]]
+        desired = reconcile(instance(applied, **copy.deepcopy(sides)), wanted["config"], wanted["devices"], wanted["profiles"]).desired
+        for field in ("config", "devices"):
+            by_hand = {key: value for key, value in sides[field].items() if key not in applied[field]}
+            assert {key: value for key, value in desired[field].items() if key != APPLIED_KEY} == by_hand | wanted[field]
+        by_hand_profiles = [name for name in sides["profiles"] if name not in (*applied["profiles"], *wanted["profiles"])]
+        assert [name for name in desired["profiles"] if name in wanted["profiles"]] == wanted["profiles"]
+        assert [name for name in desired["profiles"] if name not in wanted["profiles"]] == by_hand_profiles
+        applied = {field: list(wanted[field]) for field in applied}
+        sides = {"config": desired["config"], "devices": desired["devices"], "profiles": desired["profiles"]}
+        sides["config"].pop(APPLIED_KEY, None)
+        again = reconcile(instance(applied, **copy.deepcopy(sides)), wanted["config"], wanted["devices"], wanted["profiles"])
+        assert not again and again.describe() == []
