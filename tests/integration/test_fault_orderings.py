@@ -203,7 +203,7 @@ def test_orderings(case: Case, me: Me, installation: Path, incus: Path, logic: L
         world.clean()
 
 
-@pytest.mark.parametrize("name", ["restore", "restore over", "restore --all", "restore paths"])
+@pytest.mark.parametrize("name", ["restore over", "restore paths"])
 def test_restored_data(name: str, me: Me, installation: Path, incus: Path, logic: Logic, places: Callable[[bool], Path]) -> None:
     """It is on the disk before it gets its name."""
     world = World(me, places(False) / "home", installation, str(incus / "unix.socket"), logic)

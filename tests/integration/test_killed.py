@@ -16,7 +16,7 @@ from proxy import RecordingProxy, RequestPause
 from test_provision import assert_works, entries
 from world import TIMEOUT, World
 
-MOMENTS = int(os.environ.get("REPOMAN_ROUNDS", "2"))
+MOMENTS = int(os.environ.get("REPOMAN_ROUNDS", "1"))
 """At how many moments a clone is killed."""
 SEED = int(os.environ.get("REPOMAN_SEED", "0"))
 
