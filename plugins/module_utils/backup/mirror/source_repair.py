@@ -109,10 +109,13 @@ def _copy_owner_and_mode(parent_fd: int, name: bytes) -> None:
 def replace_file(directory_fd: int, name: bytes, temporary: bytes, write: Callable[[int], None], saved_path: bytes) -> None:
     """Write a file under a temporary name, save the one that it replaces, and rename it into place.
 
+    :param temporary: the name; always the same one for a file, so that what a killed run left under it is removed.
     :param write: writes contents, owner and mode to an open file.
     :param saved_path: where to save the replaced file.
     :raises RepomanError: a directory has the name and cannot be moved away.
     """
+    with suppress(OSError):  # it does not exist, or it is in the way, which the next call says
+        os.unlink(temporary, dir_fd=directory_fd)
     try:
         out = os.open(temporary, _CREATE_FLAGS, 0o600, dir_fd=directory_fd)
         try:

@@ -10,7 +10,6 @@ Objects are verified while they are written. After an interruption, a second run
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,7 +171,7 @@ def _put(source: ObjectStore, inner: bytes, pieces: Iterator[bytes], check: Chec
 
     directory_fd = open_or_create_directory(source.directory, parent, os.path.join(saved_dir, source.prefix))
     try:
-        temporary = b"tmp_obj_" + secrets.token_hex(8).encode()  # git removes these if they are old
+        temporary = b"tmp_obj_" + name  # git removes these if they are old, and the next run this one
         replace_file(directory_fd, name, temporary, write, os.path.join(saved_dir, source.prefix + inner))
     finally:
         os.close(directory_fd)

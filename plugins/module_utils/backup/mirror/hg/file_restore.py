@@ -16,6 +16,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.manifest.entry import Entry
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.copier import Copier
@@ -215,7 +216,7 @@ def _put(top_fd: int, repair: Repair, build_path: bytes, saved_dir: bytes) -> No
         _copy_owner_and_mode(out, directory_fd, name, status)
 
     try:
-        temporary = b".repoman-" + secrets.token_hex(4).encode() + b"~"  # sync ignores files of this form
+        temporary = b".repoman-" + sha256(name).hexdigest()[:8].encode() + b"~"  # sync ignores files of this form
         replace_file(directory_fd, name, temporary, write, os.path.join(saved_dir, repair.path))
     finally:
         os.close(directory_fd)
