@@ -83,7 +83,7 @@ def parse_json(text: str) -> Any:
 
 
 def finite(value: Any) -> float:
-    """Return a number, which a damaged file may have as a text.
+    """Convert a value to a finite number; a damaged file may contain it as a string.
 
     :raises ValueError: (or another error of :class:`float`) it is not one, or not finite.
     """

@@ -13,7 +13,7 @@ import os
 def sync_file_system(fd: int) -> None:
     """Write everything of the file system of an open file or directory to its disk; see syncfs(2).
 
-    :raises OSError: it failed, or since the last time something could not be written.
+    :raises OSError: it failed, or something could not be written since the file was opened.
     """
     function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if function is None:

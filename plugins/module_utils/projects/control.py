@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,13 +31,13 @@ OPERATION_TIMEOUT = 600.0
 BUSY = "busy running"
 """Part of the error that Incus reports for a request while it works on another one, which an interrupted run may have sent just before."""
 BUSY_SECONDS, BUSY_INTERVAL = 60.0, 0.02
-CLEANUP_SECONDS = 5.0
-"""After this, an instance that Incus still takes for running was not stopped just now, but for example when the host lost power."""
+STOP_RECORD_SECONDS = 5.0
+"""How long to wait for Incus to record that an instance has stopped. If it never does, the host probably lost power."""
 LAST_STATE_KEY = "volatile.last_state.power"
-"""Key that Incus sets to ``STOPPED`` at the end of its cleanup."""
+"""Key that Incus sets to ``STOPPED`` when its cleanup begins; from then on, and until its end, Incus rejects changes as busy."""
 START_ATTEMPTS = 3
 LOST_FILE = "no such file or directory"
-"""Part of the error that Incus reports if files of the start are gone."""
+"""Part of the error that Incus reports if files that are needed for the start are missing."""
 LOST_MOUNT = re.compile(r'No such file or directory - Failed to (?:mount|create detached mount of) "?[^\s"]*/devices/')
 """In the log of an instance: a mount that Incus had prepared for its start is gone."""
 STOP_TIMEOUT = 30
@@ -91,15 +92,30 @@ class InstanceControl:
         self.client.wait_for_operation(operation, OPERATION_TIMEOUT)
 
     def start(self) -> None:
-        """Start the instance; again if Incus, still cleaning up after a stop or a removal, may have removed what the start needs."""
+        """Start the instance; again if Incus was still cleaning up after a stop or a removal, and had removed what the start needs."""
         for remaining in reversed(range(START_ATTEMPTS)):
             try:
-                self.set_power("start")
+                self._while_busy(lambda: self.set_power("start"))
                 return
             except incus.IncusError as error:
                 if not remaining or not (LOST_FILE in error.reason.lower() or self._lost_mounts()):
                     raise
                 self.wait_for_operations()
+
+    def _while_busy(self, change: Callable[[], None]) -> None:
+        """Make a change, as soon as Incus is not busy with another one, which may be a cleanup that it does not list.
+
+        :raises IncusError: Incus rejects it, or was busy for :data:`BUSY_SECONDS`.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                change()
+                return
+            except incus.IncusError as error:
+                if BUSY not in error.reason or time.monotonic() > deadline:
+                    raise
+            time.sleep(BUSY_INTERVAL)
 
     def _lost_mounts(self) -> bool:
         try:
@@ -128,18 +144,18 @@ class InstanceControl:
     def force_stop(self) -> None:
         """Stop the instance at once. If it stopped by itself, for example for an interrupted run, that is not an error."""
         try:
-            self.set_power("stop", force=True)
+            self._while_busy(lambda: self.set_power("stop", force=True))
         except incus.IncusError:
             self.wait_for_operations()
             if not self._has_stopped():
                 raise
 
     def _has_stopped(self) -> bool:
-        """Return whether the instance has stopped, if perhaps not by a request that succeeded; then Incus may still clean up: wait for that.
+        """Return whether the instance has stopped, if no request to stop it has succeeded.
 
-        Until then, what it removes could be that of a new start.
+        Incus may not have begun to clean up yet; wait until it has, because the cleanup would remove files of a new start.
         """
-        deadline = time.monotonic() + CLEANUP_SECONDS
+        deadline = time.monotonic() + STOP_RECORD_SECONDS
         while True:
             instance = self.read().data
             if instance["status"] != "Stopped":
@@ -161,18 +177,13 @@ class InstanceControl:
         :raises ConflictError: it is not the user's own.
         :raises RepomanError: Incus rejects the deletion.
         """
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._delete(stop_requested)
-                return
-            except incus.IncusError as error:
-                if BUSY not in error.reason or time.monotonic() > deadline:
-                    raise RepomanError(
-                        f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
-                        self.context.instance_command("config show", self.name),
-                    ) from error
-            time.sleep(BUSY_INTERVAL)
+        try:
+            self._while_busy(lambda: self._delete(stop_requested))
+        except incus.IncusError as error:
+            raise RepomanError(
+                f"cannot delete the container {self.name!r}: incus reports: {error.reason}.",
+                self.context.instance_command("config show", self.name),
+            ) from error
 
     def _delete(self, stop_requested: bool) -> None:
         """Delete the instance, if it exists; see :meth:`delete`.

@@ -93,3 +93,34 @@ def test_a_start_while_incus_cleans_up_is_repeated(control: InstanceControl, dae
         with pytest.raises(RepomanError, match=error):
             control.start()
         assert len(daemon.seen) == len(replies)
+
+
+BUSY = FAILED | {"error": 'Instance is busy running a "stop" operation'}
+
+
+def test_a_change_waits_while_incus_is_busy(control: InstanceControl, daemon: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start, a forced stop; but not for ever."""
+    daemon.say(reply(**BUSY), reply(**BUSY), reply({}), reply(**BUSY), reply({}))
+    control.start()
+    control.force_stop()
+    assert [method for method, _target in daemon.requests] == ["PUT"] * 5
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.projects.control.BUSY_SECONDS", 0.0)
+    daemon.say(reply(**BUSY), reply(body=b"log"))
+    with pytest.raises(RepomanError, match="busy running"):
+        control.start()
+
+
+def test_a_start_waits_until_incus_has_recorded_the_stop(
+    control: InstanceControl, daemon: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it never does, as after a power failure."""
+    late = reply(instance("Stopped") | {"config": {"volatile.last_state.power": "RUNNING"}})
+    done = reply(instance("Stopped") | {"config": {"volatile.last_state.power": "STOPPED"}})
+    daemon.say(reply({}), late, late, late, done, reply({}))
+    control.restart()
+    assert [method for method, _target in daemon.requests] == ["GET"] * 5 + ["PUT"]
+    daemon.seen.clear()
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.projects.control.STOP_RECORD_SECONDS", 0.0)
+    daemon.say(reply({}), late, late, reply({}))
+    control.restart()
+    assert [method for method, _target in daemon.requests] == ["GET"] * 3 + ["PUT"]

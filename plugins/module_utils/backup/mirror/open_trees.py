@@ -135,6 +135,8 @@ class OpenTrees:
         self.kept_open: dict[bytes, tuple[DirectoryFd, DirectoryFd]] = {}
         self._lock = threading.Lock()
         self._trees = False
+        self.exchanged: set[bytes] = set()
+        """Directories that were exchanged in one step: all that they had before is in the history."""
         self._count = 0
         self._prefix = b"%d.%d." % (os.getpid(), id(self))
         self._uid, self._gid = os.geteuid(), os.getegid()

@@ -175,7 +175,6 @@ class RepositoryMirrors(UnitTask):
                 "tries": self.settings.tries,
                 "account": self.settings.account,
                 "unreadable_directories": frozenset(self.changes.unreadable),
-                "nested": nested - {store},
             }
             if self.stores[store] == "hg":
                 repositories.append(HgMirror(store, self.copier, proven=not self.changes.fully_compared, **arguments))
@@ -184,6 +183,7 @@ class RepositoryMirrors(UnitTask):
                     GitMirror(
                         store,
                         self.copier,
+                        nested=nested - {store},
                         may_lose=self.settings.lose_repositories,
                         started_ns=self.settings.started_ns,
                         **arguments,

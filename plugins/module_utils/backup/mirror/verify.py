@@ -228,6 +228,7 @@ def _check_repositories(
 def _repository(
     store: bytes, kind: str, stores: dict[bytes, str], copier: Copier, scratch: str, settings: MirrorOptions
 ) -> GitMirror | HgMirror:
+    if kind == "hg":
+        return HgMirror(store, copier, mirrored={}, scanned={}, scratch_dir=scratch, tries=1, account=settings.account)
     nested = frozenset(stores) - {store}
-    mirror = HgMirror if kind == "hg" else GitMirror
-    return mirror(store, copier, mirrored={}, scanned={}, nested=nested, scratch_dir=scratch, tries=1, account=settings.account)
+    return GitMirror(store, copier, mirrored={}, scanned={}, nested=nested, scratch_dir=scratch, tries=1, account=settings.account)

@@ -52,7 +52,7 @@ class LayerCopier:
     def copy(self, items: Items) -> None:
         """Copy all items, with owners, modes, times, links, holes and attributes, as far as this user may set them, and write them to the disk.
 
-        They get their final names afterwards, which a power failure must not leave without the contents.
+        They get their final names afterwards: after a power failure, a final name must not refer to incomplete contents.
 
         :param items: by path in the destination; the empty path is the directory itself.
         :raises RepomanError: something cannot be read or written.

@@ -37,8 +37,6 @@ class HgBuild:
         """Files that differ from the source's: truncated, or begun with the mirror's contents."""
         self.from_mirror: set[bytes] = set()
         """Files that come from the mirror, in part or completely, instead of from the source."""
-        self.carried_directories: set[bytes] = set()
-        """Directories of other repositories, taken from the mirror."""
         self.changes = 0
         """How often a file of the build was removed or written."""
         self.is_behind = False
@@ -166,26 +164,6 @@ class HgBuild:
             return False
         self.linked.add(path)
         return True
-
-    def carry_over(self, path: bytes) -> None:
-        """Take a directory with its contents from the mirror, if it is there: it is of another repository, whose mirror stays as it is.
-
-        :raises OSError: not everything can be read or written.
-        """
-
-        def fail(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                raise error
-
-        for base, directories, names in os.walk(os.path.join(self.mirror_path, path), onerror=fail):
-            inner = os.path.relpath(base, self.mirror_path)
-            self.carried_directories.add(inner)
-            os.makedirs(self.build_path(inner), mode=0o700, exist_ok=True)
-            for name in [*names, *(each for each in directories if os.path.islink(os.path.join(base, each)))]:
-                each = os.path.join(inner, name)
-                if not self.link_from_mirror(each):  # the file system has no hard links
-                    shutil.copy2(os.path.join(base, name), self.build_path(each), follow_symlinks=False)
-                    self.linked.add(each)
 
     def take_from_mirror(self, path: bytes) -> bool:
         """Replace a file by the mirror's; return False if the mirror has none."""

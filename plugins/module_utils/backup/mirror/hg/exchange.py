@@ -30,29 +30,40 @@ class HgExchange:
         takes what it finds there.
         """
         parent = path.rpartition(b"/")[0]
-        history_path, is_exchanged = self.copier.history_path(path, tree=True), False
         _make_writable(self.build.mirror_path)
+        is_inside = any(path.startswith(outer + b"/") for outer in self.copier.exchanged)
+        self.copier.exchanged.add(path)
+        # Of a repository inside another one, such as that of mq's patches, the outer exchange has put everything into the history.
+        if is_inside and self._exchange_names(parent):
+            return
+        history_path, is_exchanged = self.copier.history_path(path, tree=True), False
         try:
-            is_exchanged = self._exchange_names(parent, history_path)
+            is_exchanged = self._exchange_with_history(parent, history_path)
         finally:
             if not is_exchanged:
                 shutil.rmtree(history_path, ignore_errors=True)
         if not is_exchanged:
             self._rename_both(parent, history_path)
 
-    def _exchange_names(self, parent: bytes, history_path: bytes) -> bool:
+    def _exchange_with_history(self, parent: bytes, history_path: bytes) -> bool:
         """Link what is replaced into the history, and exchange the build and the mirror; return whether the target can do both."""
         try:
             history_size = self._link_replaced(history_path)
         except OSError:
             return False
-        if not self.copier.with_write_permission(
-            parent, lambda: exchange_names(AT_FDCWD, self.build.mirror_path, AT_FDCWD, self.build.path)
-        ):
+        if not self._exchange_names(parent):
             return False
         self.copier.add_counts(history_size=history_size)
         if not os.path.lexists(history_path):
             self.copier.release_history_path(history_path)
+        return True
+
+    def _exchange_names(self, parent: bytes) -> bool:
+        """Exchange the build and the mirror, and remove what was the mirror; return whether the target can exchange names."""
+        if not self.copier.with_write_permission(
+            parent, lambda: exchange_names(AT_FDCWD, self.build.mirror_path, AT_FDCWD, self.build.path)
+        ):
+            return False
         with suppress(OSError):  # the next run removes it, too
             remove_tree(os.path.basename(self.build.path), self.copier.work_fd)
         return True

@@ -44,7 +44,6 @@ class HgMirror:
     :param tries: number of attempts if the source keeps changing.
     :param account: uid and gid for hg if repoman runs as root.
     :param unreadable_directories: directories that cannot be read; their contents are left out.
-    :param nested: the data of other repositories, such as of one of patches in this ``.hg``; each has a mirror of its own.
     :param proven: the mirror is known to be sound, so that only changes must be verified.
     """
 
@@ -59,18 +58,16 @@ class HgMirror:
         tries: int,
         account: tuple[int, int] | None,
         unreadable_directories: frozenset[bytes] = frozenset(),
-        nested: frozenset[bytes] = frozenset(),
         proven: bool = False,
     ) -> None:
         self.path, self.copier, self.mirrored, self.scanned, self.tries = path, copier, mirrored, scanned, tries
         self.prefix = path + b"/"
-        self.nested = sorted(self._inner(each) for each in nested if each.startswith(self.prefix))
         requirements = mirrored.get(self.prefix + b"requires")
         self.verified = VerifiedBuild(
             path,
             copier,
             mirrored={self._inner(each): entry._replace(path=self._inner(each)) for each, entry in mirrored.items()},
-            skip=frozenset([*self.nested, *(self._inner(each) for each in unreadable_directories if each.startswith(self.prefix))]),
+            skip=frozenset(self._inner(each) for each in unreadable_directories if each.startswith(self.prefix)),
             scratch_dir=scratch_dir,
             account=account,
             is_proven=proven and requirements is not None and bool(requirements.ctime_ns),
@@ -189,15 +186,13 @@ class HgMirror:
             parent = self.path.rpartition(b"/")[0]
             self._ensure_directory(parent)
             if is_directory(self.build.mirror_path):
-                for path in self.nested:
-                    self.build.carry_over(path)
                 HgExchange(self.build, self.copier).run(self.path)
             else:
                 self.copier.move_to_history(self.path)
                 self.copier.with_write_permission(parent, lambda: os.rename(self.build.path, self.build.mirror_path))
             self.dirty_directories.add(parent)
         self.dirty_directories.add(self.path)
-        self.dirty_directories |= {self.prefix + each for each in self.build.directories | self.build.carried_directories}
+        self.dirty_directories |= {self.prefix + each for each in self.build.directories}
 
     def remove(self) -> None:
         """Do nothing: removed files are not in the new directory."""

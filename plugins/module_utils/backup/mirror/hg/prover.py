@@ -204,7 +204,7 @@ class _Prover:
     def _open_revlog(self, path: bytes) -> Any:
         """Open a revlog to read it.
 
-        :raises NotImplementedError: this version of Mercurial wants something else, which is no damage.
+        :raises NotImplementedError: this version of Mercurial requires other parameters; that is not damage.
         """
         import inspect
 
@@ -222,7 +222,7 @@ class _Prover:
         for attribute in ("lfslocalblobstore", "lfsremoteblobstore"):
             if hasattr(self.repo.svfs, attribute):
                 setattr(opener, attribute, getattr(self.repo.svfs, attribute))
-        # Mercurial 7.2 wants to know, earlier versions do not ask.
+        # Mercurial 7.2 requires it of filelogs; earlier versions do not have it.
         reading = {"writable": False} if "writable" in inspect.signature(revlog.revlog).parameters else {}
         try:
             return revlog.revlog(opener, target=(kind, name), radix=inner[:-2], censorable=kind == constants.KIND_FILELOG, **reading)

@@ -54,25 +54,6 @@ def _synced(world: BackupHome) -> None:
     assert not world.sync()["changed"]
 
 
-def test_only_the_outer_one_changes(world: BackupHome) -> None:
-    """The mirror of the inner one stays as it is, and none of its files gets into the history."""
-    log = world.backup / "outer" / PATCHES / ".hg/store/00changelog.i"
-    before = log.read_bytes(), log.stat().st_mtime_ns, log.stat().st_mode
-    _commit(world.repos / "outer", "more")
-    _synced(world)
-    assert (log.read_bytes(), log.stat().st_mtime_ns, log.stat().st_mode) == before
-    assert [path for path in world.kept() if f"{PATCHES}/.hg" in str(path)] == []
-
-
-def test_only_the_inner_one_changes(world: BackupHome) -> None:
-    """The outer one's mirror stays as it is."""
-    log = world.backup / "outer/.hg/store/00changelog.i"
-    before = log.read_bytes(), log.stat().st_mtime_ns
-    _commit(world.repos / "outer" / PATCHES, "more")
-    _synced(world)
-    assert (log.read_bytes(), log.stat().st_mtime_ns) == before
-
-
 def test_both_change(world: BackupHome) -> None:
     """What was before the run can be restored: the former files of both, and no others."""
     source, before, restored = world.repos / "outer", world.root / "before", world.root / "restored"
