@@ -201,7 +201,10 @@ class Model:
                 self.history.setdefault(name, {}).update(dict.fromkeys(new, old))
             if unit["action"] == "retired":
                 self.synced.pop(name, None)
+            elif name not in self.repositories and name not in self.synced:
+                assert unit["action"] in {"unchanged", "failed"}, unit  # there is neither a repository nor a mirror
             elif unit["action"] in {"synced", "unchanged"} and name not in self.damaged:
+                assert name in self.repositories, unit
                 self.synced[name] = self.repositories[name]
                 wrong = differing(self.synced[name], tree(self.backup / name))
                 assert not wrong, (unit, wrong)
@@ -216,7 +219,7 @@ def essence(result: Any) -> Any:
         return sorted((unit["name"], unit["action"], TIME.sub("TIME", unit.get("msg", ""))) for unit in result["units"])
     if "restored" in result:
         return TIME.sub("TIME", repr(without_times(result["restored"])))
-    return without_times(result.get("projects", result.get("profiles", result.get("changed"))))
+    return TIME.sub("TIME", repr(without_times(result.get("projects", result.get("profiles", result.get("changed"))))))
 
 
 def differing(one: Tree, other: Tree) -> list[str]:

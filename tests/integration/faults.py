@@ -18,13 +18,13 @@ from world import IncusRefusalError, World
 SHORT, LONG = 1.0, 20.0
 """Limits of a response in seconds: for faults without a response, and for the others."""
 LIMITS = {
-    "projects.control.OPERATION_TIMEOUT": 3.0,
-    "projects.create.OPERATION_TIMEOUT": 3.0,
-    "projects.control.STOP_TIMEOUT": 2,
-    "projects.control.BUSY_SECONDS": 3.0,
+    "projects.control.OPERATION_TIMEOUT": 12.0,
+    "projects.create.OPERATION_TIMEOUT": 12.0,
+    "projects.control.STOP_TIMEOUT": 8,
+    "projects.control.BUSY_SECONDS": 8.0,
     "projects.instance_setup.START_TIMEOUT": 2.0,
 }
-"""Shorter limits of what is polled, for faults that stay."""
+"""Shorter limits of what is polled, for faults that stay; long enough for what goes well on a busy machine."""
 SECONDS = ("ACCOUNT_TIMEOUT", "PROBE_TIMEOUT", "BOOT_TIMEOUT", "CLOUD_INIT_TIMEOUT")
 QUICK = {f"projects.instance_setup.{name}": 5 for name in SECONDS}
 """Shorter limits of a command in the container, for faults that never answer."""
