@@ -36,7 +36,7 @@ SEED = int(os.environ.get("REPOMAN_SEED", "0"))
 ONLY = os.environ.get("REPOMAN_FAULT", "")
 BOUND = 60
 """Seconds in which a run with a fault must end; each of its limits is shorter."""
-ADMITS = re.compile(r"could not undo|could not start|was deleted, but|if the profile was replaced|it is stopped; fix")
+ADMITS = re.compile(r"could not undo|could not start|was deleted, but|if the profile was replaced|it is stopped; fix|may have deleted")
 """Hints and messages that say what was not undone."""
 UNKNOWN = re.compile(
     r"(closed the connection during|did not answer) (POST|PUT|DELETE)|does not speak Incus's protocol|incus refused: not in a test"

@@ -203,7 +203,21 @@ class InstanceControl:
                 self.stop()
         if is_protected(response.data) and unfinished:
             self.set_config({PROTECTION_KEY: "false"})
-        self.client.wait_for_operation(self.client.delete(self.path()), OPERATION_TIMEOUT)
+        try:
+            self.client.wait_for_operation(self.client.delete(self.path()), OPERATION_TIMEOUT)
+        except RepomanError as error:
+            if self._is_gone():
+                return
+            if not isinstance(error, incus.IncusError):  # without a response, nobody knows
+                error.hints.append("run the command again; incus may have deleted the container")
+            raise
+
+    def _is_gone(self) -> bool:
+        """Return whether Incus has deleted the instance although its response was lost."""
+        with suppress(RepomanError):
+            self.wait_for_operations()
+            return self.read_or_none() is None
+        return False
 
     def wait_for_operations(self, cancel: bool = False) -> None:
         """Wait for pending operations on the instance, such as those of an interrupted run, whether they succeed or not.

@@ -124,3 +124,22 @@ def test_a_start_waits_until_incus_has_recorded_the_stop(
     daemon.say(reply({}), late, late, reply({}))
     control.restart()
     assert [method for method, _target in daemon.requests] == ["GET"] * 3 + ["PUT"]
+
+
+def test_a_deletion_whose_response_is_lost(control: InstanceControl, daemon: Any, reply: Any) -> None:
+    """It has succeeded if the instance is gone; otherwise the error says that nobody knows."""
+    gone = reply(status=404, kind="error", error="Instance not found", error_code=404)
+    lost = reply(body=b"no JSON")
+    stopped = instance("Stopped")
+    stopped["config"] = {
+        "user.repoman.project": "a",
+        "user.repoman.owner": control.context.account.name,
+        "user.repoman.uid": "%d" % control.context.account.uid,
+    }
+    daemon.say(reply({}), reply(stopped), lost, reply({}), gone)
+    control.delete()
+    assert [method for method, _target in daemon.requests] == ["GET", "GET", "DELETE", "GET", "GET"]
+    daemon.say(reply({}), reply(stopped), lost, reply({}), reply(stopped))
+    with pytest.raises(RepomanError) as caught:
+        control.delete()
+    assert caught.value.hints[-1] == "run the command again; incus may have deleted the container"
