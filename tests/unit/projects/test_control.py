@@ -134,7 +134,7 @@ def test_a_deletion_whose_response_is_lost(control: InstanceControl, daemon: Any
     stopped["config"] = {
         "user.repoman.project": "a",
         "user.repoman.owner": control.context.account.name,
-        "user.repoman.uid": "%d" % control.context.account.uid,
+        "user.repoman.uid": str(control.context.account.uid),
     }
     daemon.say(reply({}), reply(stopped), lost, reply({}), gone)
     control.delete()
