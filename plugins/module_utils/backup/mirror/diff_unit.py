@@ -158,7 +158,18 @@ class _UnitPlanner:
         if lost:
             self.protected |= vanished_stores.protected_stores(mirror_manifest, lost)
             source_manifest = vanished_stores.keep(source_manifest, mirror_manifest, lost, self._path(source_manifest, "with-vanished"))
+            if surrounding := _surrounding(mirror_manifest, [item.store for item in lost]):
+                self.protected |= surrounding
+                stores, path = find_repositories(source_manifest), self._path(source_manifest, "with-surrounding")
+                source_manifest = _carry_over_unreadable(source_manifest, mirror_manifest, {}, stores, surrounding, path)
         return source_manifest, [vanished_stores.describe(self.unit, store) for store in lost]
+
+
+def _surrounding(mirror_manifest: Manifest, stores: Iterable[bytes]) -> frozenset[bytes]:
+    """Return the ``.hg`` directories that some repositories are in: each is replaced with all that it has, so none may change."""
+    outer = [store for store, kind in find_repositories(mirror_manifest).items() if kind == "hg"]
+    inner = list(stores)
+    return frozenset(store for store in outer if any(each.startswith(store + b"/") for each in inner))
 
 
 def _sibling_path(manifest: Manifest, settings: MirrorOptions, unit: Unit, suffix: str) -> str:

@@ -75,3 +75,22 @@ def test_the_inner_one_is_gone(world: BackupHome) -> None:
     assert _differences(world) == [] and not (world.backup / "outer" / PATCHES / ".hg").exists()
     assert [path for path in world.kept() if str(path).endswith(f"{PATCHES}/.hg/store/00changelog.i")]
     assert not world.sync()["changed"]
+
+
+def test_the_inner_one_is_lost(world: BackupHome) -> None:
+    """Both mirrors stay as they are, in each run, until it is restored or given up; everything else is mirrored."""
+    source, mirror = world.repos / "outer", world.backup / "outer"
+    before = run("rsync", "-aHni", f"{mirror}/.hg/", str(world.root / "nothing"))
+    run("rm", "-rf", str(source / PATCHES / ".hg"))
+    for number in range(3):
+        _commit(source, f"more {number}")
+        world.write(f"outer/file{number}")
+        (line,) = (unit for unit in world.sync()["units"] if unit["name"] == "outer")
+        assert (
+            line["action"] == "failed" and f"{PATCHES}/.hg is gone. The mirror keeps {source}/.hg, {source}/{PATCHES}/.hg as" in line["msg"]
+        )
+        assert (mirror / f"file{number}").exists()
+        assert run("rsync", "-aHni", f"{mirror}/.hg/", str(world.root / "nothing")) == before
+    assert "failed" not in world.restore("outer", paths=[f"{PATCHES}/.hg"])
+    _synced(world)
+    assert hg(mirror, "log", "-r", "tip", "-T", "{desc}") == "more 2"
