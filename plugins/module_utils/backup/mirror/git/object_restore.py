@@ -171,7 +171,8 @@ def _put(source: ObjectStore, inner: bytes, pieces: Iterator[bytes], check: Chec
 
     directory_fd = open_or_create_directory(source.directory, parent, os.path.join(saved_dir, source.prefix))
     try:
-        temporary = b"tmp_obj_" + name  # git removes these if they are old, and the next run this one
+        # git removes these if they are old, and the next run this one. It must not look like an index of a pack.
+        temporary = b"tmp_obj_" + name.replace(b".", b"_")
         replace_file(directory_fd, name, temporary, write, os.path.join(saved_dir, source.prefix + inner))
     finally:
         os.close(directory_fd)
