@@ -503,7 +503,7 @@ class Backup(Step):
         self.model.judge(result)
         self.model.touched.add(self.name)
         kept, old = self.model.history.setdefault(self.name, {}), self.model.synced[self.name]
-        if path.name == "00changelog.i":  # the history has the mirror as it was
+        if path.name == "00changelog.i":  # the history then has the damaged file
             damaged = data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
             old = old | {".hg": ("commits", (damaged.hex(),))}
         kept.update({time: old for time in self.model.versions(self.name) if time not in kept})

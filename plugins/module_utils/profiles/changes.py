@@ -180,7 +180,7 @@ class ProfileInstallation(ProfileChange):
             raise
 
     def _is_unchanged(self) -> bool:
-        """Ask Incus whether it still has the profile as it was: an error that it reports does not prove that."""
+        """Ask Incus whether the profile is unchanged, because a reported error does not prove it."""
         with suppress(RepomanError):
             installed = read_one(self.name, self.context.client).get(self.name)
             return installed is not None and self.current is not None and installed.body == self.current.body

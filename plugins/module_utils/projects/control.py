@@ -142,7 +142,7 @@ class InstanceControl:
             self.force_stop()
 
     def force_stop(self) -> None:
-        """Stop the instance at once. If it stopped by itself, for example for an interrupted run, that is not an error."""
+        """Stop the instance at once. It is not an error if it has stopped in the meantime, for example for an interrupted run."""
         try:
             self._while_busy(lambda: self.set_power("stop", force=True))
         except incus.IncusError:

@@ -127,7 +127,7 @@ def test_a_start_waits_until_incus_has_recorded_the_stop(
 
 
 def test_a_deletion_whose_response_is_lost(control: InstanceControl, daemon: Any, reply: Any) -> None:
-    """It has succeeded if the instance is gone; otherwise the error says that nobody knows."""
+    """It succeeds if the instance no longer exists; otherwise the error says that it may have been deleted."""
     gone = reply(status=404, kind="error", error="Instance not found", error_code=404)
     lost = reply(body=b"no JSON")
     stopped = instance("Stopped")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from types import MappingProxyType
 
@@ -143,9 +143,7 @@ class _UnitPlanner:
             self.protected = frozenset(
                 store for path, store in inner.items() if store in mirrored and kind_in(stores, store, path) not in {"plain", "transient"}
             )
-        return _carry_over_unreadable(
-            source_manifest, mirror_manifest, preserved, stores, self.protected, self._path(source_manifest, "filled")
-        )
+        return _with_mirrored(source_manifest, mirror_manifest, preserved, stores, self.protected, self._path(source_manifest, "filled"))
 
     def _keep_vanished(self, source_manifest: Manifest, mirror_manifest: Manifest) -> tuple[Manifest, list[RepomanError]]:
         """Return ``source_manifest`` with repositories that only the mirror has, and an error for each."""
@@ -161,15 +159,14 @@ class _UnitPlanner:
             if surrounding := _surrounding(mirror_manifest, [item.store for item in lost]):
                 self.protected |= surrounding
                 stores, path = find_repositories(source_manifest), self._path(source_manifest, "with-surrounding")
-                source_manifest = _carry_over_unreadable(source_manifest, mirror_manifest, {}, stores, surrounding, path)
+                source_manifest = _with_mirrored(source_manifest, mirror_manifest, {}, stores, surrounding, path)
         return source_manifest, [vanished_stores.describe(self.unit, store) for store in lost]
 
 
-def _surrounding(mirror_manifest: Manifest, stores: Iterable[bytes]) -> frozenset[bytes]:
-    """Return the ``.hg`` directories that some repositories are in: each is replaced with all that it has, so none may change."""
-    outer = [store for store, kind in find_repositories(mirror_manifest).items() if kind == "hg"]
-    inner = list(stores)
-    return frozenset(store for store in outer if any(each.startswith(store + b"/") for each in inner))
+def _surrounding(mirror_manifest: Manifest, inner: Collection[bytes]) -> frozenset[bytes]:
+    """Return the ``.hg`` directories that contain some repositories: a ``.hg`` is replaced as a whole, so none of them may change."""
+    repositories = find_repositories(mirror_manifest)
+    return frozenset(store for store, kind in repositories.items() if kind == "hg" and any(each.startswith(store + b"/") for each in inner))
 
 
 def _sibling_path(manifest: Manifest, settings: MirrorOptions, unit: Unit, suffix: str) -> str:
@@ -196,7 +193,7 @@ def _entries_at(source_manifest: Manifest, paths: frozenset[bytes]) -> dict[byte
     return {entry.path: entry for directory, block in blocks for entry in unpack_block(directory, block) if entry.path in paths}
 
 
-def _carry_over_unreadable(
+def _with_mirrored(
     source_manifest: Manifest,
     mirror_manifest: Manifest,
     preserved: Mapping[bytes, Entry],

@@ -78,7 +78,7 @@ def test_the_inner_one_is_gone(world: BackupHome) -> None:
 
 
 def test_the_inner_one_is_lost(world: BackupHome) -> None:
-    """Both mirrors stay as they are, in each run, until it is restored or given up; everything else is mirrored."""
+    """No run changes either mirror until the repository is restored; everything else is mirrored."""
     source, mirror = world.repos / "outer", world.backup / "outer"
     before = run("rsync", "-aHni", f"{mirror}/.hg/", str(world.root / "nothing"))
     run("rm", "-rf", str(source / PATCHES / ".hg"))
