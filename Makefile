@@ -60,13 +60,16 @@ LONG_ENGINE = $(addprefix tests/unit/backup/mirror/,test_zoo.py test_mirror.py t
 	git/test_object_restore.py hg/test_hg_damage.py) $(addprefix tests/unit/backup/,restore/test_random_histories.py test_first_edition.py test_versions.py)
 LONG_PRODUCT = tests/unit/fuzz $(addprefix tests/integration/,test_any_order.py test_crowd.py test_killed.py test_fault_calls.py \
 	test_fault_orderings.py test_fault_requests.py test_full_disk.py)
+# Each part runs, whatever the ones before it have found.
 test-long: TEST_TMP = /var/tmp
 test-long: machine newest venv ## look for unknown faults: kinds of repositories, races, kills, errors of system calls and of Incus, any order, many at once; SEED=N chooses
+	@failed=0; \
 	REPOMAN_ZOO=1 REPOMAN_RACES=15 REPOMAN_TREES=300 REPOMAN_KILL_STEP=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
-		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE)
+		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE) || failed=1; \
 	REPOMAN_SMOKE=1 REPOMAN_FAULTS=$(FAULTS) REPOMAN_ROUNDS=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
-		scripts/dev-incus run -- $(PYTEST) --hypothesis-seed=$(SEED) $(LONG_PRODUCT)
-	REPOMAN_SMOKE=1 REPOMAN_SOAK=600 scripts/dev-incus run -- $(PYTEST) --numprocesses 0 tests/integration/test_soak.py
+		scripts/dev-incus run -- $(PYTEST) --hypothesis-seed=$(SEED) $(LONG_PRODUCT) || failed=1; \
+	REPOMAN_SMOKE=1 REPOMAN_SOAK=600 scripts/dev-incus run -- $(PYTEST) --numprocesses 0 tests/integration/test_soak.py || failed=1; \
+	exit $$failed
 
 # What only prints must neither install nor build anything.
 ONLY_PRINTS = $(filter --list --help -h,$(BENCH))
