@@ -26,6 +26,8 @@ SLOWDOWN = 2.0
 """The same for times: other work on the machine slows some of them down."""
 DAEMON_FDS = 20
 """Open files of the daemon that come and go."""
+DAEMON_GROWTH = 1.5
+"""Memory of the daemon at the end, in relation to that at the beginning: its garbage collector lets it vary."""
 
 
 def furnish(world: World) -> Path:
@@ -67,6 +69,7 @@ def held(world: World) -> dict[str, Any]:
         "processes": int(processes),
         "mounts": Path("/proc/self/mountinfo").read_text().count(str(world.home)),
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+        "memory": int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]),  # kB
         "state": len(list((world.home / ".local/state/repoman").rglob("*"))),
     }
 
@@ -111,7 +114,9 @@ def test_soak(ready: World) -> None:
     assert not grown, grown
     states = [each.pop("state") for each in (before, after)]
     descriptors = [each.pop("descriptors") for each in (before, after)]
+    memory = [each.pop("memory") for each in (before, after)]
     assert before == after
     assert descriptors[1] <= descriptors[0] + DAEMON_FDS, descriptors
+    assert memory[1] <= memory[0] * DAEMON_GROWTH, memory
     assert states[1] <= states[0] + 60, states  # logs of the last 50 runs
     assert not [*problems(ready, target if PROJECTS < 20 else None), *leftovers(ready, target)]

@@ -180,9 +180,14 @@ def git_problems(where: Path) -> str:
     return "" if done.returncode == 0 else f"{done.returncode} {done.stdout}{done.stderr}"
 
 
-def hg_problems(where: Path) -> str:
-    """Return what hg has to say against a copy of a repository (it takes a lock there); nothing if it is whole."""
+def hg_problems(where: Path, *, dirstate: bool = True) -> str:
+    """Return what hg has to say against a copy of a repository (it takes a lock there); nothing if it is whole.
+
+    :param dirstate: false if what is checked out may be missing; only newer versions of hg look.
+    """
     with tempfile.TemporaryDirectory() as base:
         shutil.copytree(where / ".hg", Path(base, ".hg"), symlinks=True)
+        if not dirstate:
+            Path(base, ".hg/dirstate").unlink()
         done = outcome_of("hg", "-R", base, "--noninteractive", "verify")
     return "" if done.returncode == 0 else f"{done.returncode} {done.stdout}{done.stderr}"
