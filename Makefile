@@ -63,10 +63,11 @@ LONG_PRODUCT = tests/unit/fuzz $(addprefix tests/integration/,test_any_order.py 
 # Each part runs, whatever the ones before it have found.
 test-long: TEST_TMP = /var/tmp
 test-long: machine newest venv ## look for unknown faults: kinds of repositories, races, kills, errors of system calls and of Incus, any order, many at once; SEED=N chooses
+	@$(BIN)/pip install -qq --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || echo '==> atheris is not to be had here: hypothesis alone'
 	@failed=0; \
 	REPOMAN_ZOO=1 REPOMAN_RACES=15 REPOMAN_TREES=300 REPOMAN_KILL_STEP=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
 		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE) || failed=1; \
-	REPOMAN_SMOKE=1 REPOMAN_FAULTS=$(FAULTS) REPOMAN_ROUNDS=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
+	REPOMAN_SMOKE=1 REPOMAN_COVERAGE=20 REPOMAN_FAULTS=$(FAULTS) REPOMAN_ROUNDS=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
 		scripts/dev-incus run -- $(PYTEST) --hypothesis-seed=$(SEED) $(LONG_PRODUCT) || failed=1; \
 	REPOMAN_SMOKE=1 REPOMAN_SOAK=600 scripts/dev-incus run -- $(PYTEST) --numprocesses 0 tests/integration/test_soak.py || failed=1; \
 	exit $$failed

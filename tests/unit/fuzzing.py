@@ -30,6 +30,11 @@ ODD: list[Any] = [
     "9999-12-31T23:59:59+23:59", "0001-01-01", "1" * 5000, "٣d", [], [[]], [None], [1, "a"], ["a\0"], {}, {"": ""}, {"a": {}}, {"name": None},
 ]  # fmt: skip
 """Values that stand where others are expected."""
+JUNK = [
+    b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"[", b"{", b'"', b"'", b"'''", b'"""', b"\\", b"\\u0000", b"\\ud800", b"=", b"\n",
+    b".", b"&a ", b"*a", b"<<: ", b"- ", b"? ", b"!!binary ", b"1e999", b"NaN", b"-", b"9" * 5000, b"0x" + b"f" * 5000, b"#", b"\t", b"..\n",
+]  # fmt: skip
+"""Bytes that mean something in one of the formats."""
 
 
 def paths(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -74,10 +79,7 @@ def damaged_data(valid: Any, odd: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
 
 def damaged_bytes(valid: bytes) -> st.SearchStrategy[bytes]:
     """Return bytes in which up to four places are flipped, replaced, inserted, removed, doubled, or the end is cut off."""
-    junk = st.binary(min_size=1, max_size=8) | st.sampled_from(
-        [b"\0", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"[", b"{", b'"', b"'", b"'''", b'"""', b"\\", b"\\u0000", b"\\ud800", b"=", b"\n",
-         b".", b"&a ", b"*a", b"<<: ", b"- ", b"? ", b"!!binary ", b"1e999", b"NaN", b"-", b"9" * 5000, b"0x" + b"f" * 5000, b"#", b"\t", b"..\n"]
-    )  # fmt: skip
+    junk = st.binary(min_size=1, max_size=8) | st.sampled_from(JUNK)
 
     @st.composite
     def damaged(draw: st.DrawFn) -> bytes:

@@ -10,24 +10,17 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.core.log import protect
 from ansible_collections.homelab.repoman.plugins.module_utils.incus import shapes, transport
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.client import Client, api_path
 from ansible_collections.homelab.repoman.plugins.module_utils.incus.command import run_command
+from answer_readers import VALID, chunked, client_of, read_instances, wait
 from fuzzing import ODD, bounded, damaged_bytes, damaged_data, outcome
 from hostile_server import DOCUMENT, INSTANCE, OPERATION, Answer, Server, endless, http_answer, serving, trickle
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-def chunked(*chunks: bytes) -> bytes:
-    """Return an answer in chunks."""
-    body = b"".join(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in (*chunks, b""))
-    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body
 
 
 @pytest.fixture(scope="module")
@@ -35,33 +28,6 @@ def server() -> Iterator[Server]:
     """A server that the tests give its answers."""
     with serving() as running:
         yield running
-
-
-@contextmanager
-def client_of(server: Server, timeout: float = 30) -> Iterator[Client]:
-    """A client of the server."""
-    client = Client(server.path, timeout=timeout)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def read_instances(server: Server, timeout: float = 30) -> None:
-    """Read what must be a list of instances."""
-    with client_of(server, timeout) as client:
-        for instance in client.read("/1.0/instances", [shapes.INSTANCE]).data:
-            str(instance["config"]).encode()
-            api_path("/1.0/instances/{}", instance["name"])
-
-
-def wait(server: Server, timeout: float = 30) -> None:
-    """Start an operation and wait for it."""
-    with client_of(server, timeout) as client:
-        client.wait_for_operation(client.post("/1.0/instances", {}), 1, lambda _metadata: None)
-
-
-VALID = http_answer(json.dumps(DOCUMENT).encode(), "ETag: abc\r\n")
 
 
 @given(damaged=damaged_bytes(VALID) | damaged_bytes(chunked(json.dumps(DOCUMENT).encode()[:40], json.dumps(DOCUMENT).encode()[40:])))

@@ -6,16 +6,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
-from ansible_collections.homelab.repoman.plugins.module_utils.incus.websocket import GUID, ProtocolError, WebSocket
 from fuzzing import bounded, damaged_bytes, outcome
 from hostile_server import Server, endless, serving, trickle
 from hypothesis import given
+from stream_readers import FRAMES, handshake, read_stream
 
 
 @pytest.fixture(scope="module")
@@ -23,31 +20,6 @@ def server() -> Iterator[Server]:
     """A server that the tests give its answers."""
     with serving() as running:
         yield running
-
-
-def handshake(request: bytes) -> bytes:
-    """Return the answer to a handshake."""
-    key = next(line.split(b": ")[1] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
-    accepted = base64.b64encode(hashlib.sha1(key + GUID.encode()).digest()).decode()  # noqa: S324
-    return f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accepted}\r\n\r\n".encode()
-
-
-def read_stream(server: Server, timeout: float = 30) -> bytes:
-    """Read a stream to its end, at most a mebibyte."""
-    data = b""
-    try:
-        stream = WebSocket(server.path, "/x", timeout)
-        try:
-            while stream.is_open and len(data) < 1 << 20:
-                data += stream.read()
-        finally:
-            stream.close()
-    except ProtocolError as error:
-        raise RepomanError(f"protocol: {error}") from error
-    return data
-
-
-FRAMES = b"\x82\x03abc" + b"\x89\x00" + b"\x82\x7e\x01\x00" + b"x" * 256 + b"\x02\x01a\x80\x01b" + b"\x81\x00"
 
 
 @given(damaged=damaged_bytes(FRAMES))
