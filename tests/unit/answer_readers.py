@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What reads answers on Incus's socket, for tests with damaged ones."""
+"""Readers of answers on Incus's socket, for tests with damaged ones."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def read_instances(server: Server, timeout: float = 30) -> None:
             api_path("/1.0/instances/{}", instance["name"])
 
 
-def wait(server: Server, timeout: float = 30) -> None:
-    """Start an operation and wait for it."""
+def wait(server: Server, timeout: float = 30, seconds: float = 1) -> None:
+    """Start an operation, and wait for it for some seconds."""
     with client_of(server, timeout) as client:
-        client.wait_for_operation(client.post("/1.0/instances", {}), 1, lambda _metadata: None)
+        client.wait_for_operation(client.post("/1.0/instances", {}), seconds, lambda _metadata: None)
 
 
 VALID = http_answer(json.dumps(DOCUMENT).encode(), "ETag: abc\r\n")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What reads registries, overrides and profile templates, for tests with damaged ones."""
+"""Readers of registries, overrides and profile templates, for tests with damaged ones."""
 
 from __future__ import annotations
 

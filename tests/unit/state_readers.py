@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What reads the files of the backup's state, on the target and on the host, for tests with damaged ones."""
+"""Readers of the files of the backup's state, on the target and on the host, for tests with damaged ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def target_of(place: Path) -> Target:
 
 
 def read_the_records(place: Path, data: bytes) -> None:
-    """As a run does, which writes them again; and as it takes over a target."""
+    """Read them as a run does, which writes them again, and as it does when it takes over a target."""
     (place / ".repoman/stamps.json").write_bytes(data)
     run = RunRecords(target_of(place), place, OWNER, NOW, False)
     run.read()
@@ -68,7 +68,7 @@ def read_the_records(place: Path, data: bytes) -> None:
 
 
 def read_the_history(place: Path, data: bytes) -> None:
-    """With what depends on its order."""
+    """Read the history, with everything that depends on its order."""
     (place / ".repoman/history.json").write_bytes(data)
     found = history.load(target_of(place), NOW)
     assert sorted(found.names) == VERSIONS  # nothing that exists is lost, and nothing else is made up
@@ -77,13 +77,13 @@ def read_the_history(place: Path, data: bytes) -> None:
 
 
 def read_created(place: Path, data: bytes) -> None:
-    """What a run created."""
+    """Read what a run created."""
     (place / ".repoman/created" / VERSIONS[0]).write_bytes(data)
     assert history.created_of(target_of(place), VERSIONS[0], "unit") is not False
 
 
 def read_what_was_left_out(place: Path, data: bytes) -> None:
-    """As a run and as ``status`` use it."""
+    """Read it as a run and as ``status`` do."""
     (place / LEFT_OUT).write_bytes(data)
     unit = Unit("unit", str(place / "unit"))
     record = read_left_out(place / LEFT_OUT).get("unit", {})
@@ -98,7 +98,7 @@ def read_what_was_left_out(place: Path, data: bytes) -> None:
 
 
 def read_the_marker(place: Path, data: bytes) -> None:
-    """As each command does, and as a run that takes the target over."""
+    """Read it as each command does, and as a run that takes the target over."""
     marker.marker_path(str(place)).write_bytes(data)
     state._judge_marker(str(place), data.decode("utf-8", "replace"), OWNER)
     text = marker.read_marker_text(str(place))
@@ -110,14 +110,14 @@ def read_the_marker(place: Path, data: bytes) -> None:
 
 
 def read_the_owner(place: Path, data: bytes) -> None:
-    """Of the settings."""
+    """Read the owner of the settings."""
     text = data.decode("utf-8", "replace")
     found = parse_owner(text, place)
     assert found is None or parse_owner(found.as_json().decode(), place) == found
 
 
 def read_the_install_record(place: Path, data: bytes) -> None:
-    """And write it again."""
+    """Read the record, and write it again."""
     (place / "profiles.json").write_bytes(data)
     record = InstallRecord(str(place), OWNER)
     record.is_own("web", {"config": {}})
@@ -127,7 +127,7 @@ def read_the_install_record(place: Path, data: bytes) -> None:
 
 
 def read_the_times(place: Path, data: bytes) -> None:
-    """Of the last backups."""
+    """Read the times of the last backups."""
     (place / sync_times.FILE).write_bytes(data)
     sync_times.read(str(place), "/nfs")
     sync_times.write(str(place), "/nfs", ["unit"], "2026-05-01T00:00:00Z", OWNER)
@@ -135,7 +135,7 @@ def read_the_times(place: Path, data: bytes) -> None:
 
 
 def read_a_stored_registry(_place: Path, data: bytes) -> None:
-    """Of the backup of the settings."""
+    """Read the registry in the backup of the settings."""
     project_names(data)
     digest("repoman.toml", data)
 

@@ -86,7 +86,7 @@ def foreseen(world: BackupHome) -> None:
     for line in world.differences("--modify-window=-1"):
         kind, _space, path = line.partition(" ")
         path = path.strip() if kind == "*deleting" else path
-        path = path.partition(" => " if kind[0] == "h" else " -> ")[0]  # no name of these trees has it; a link may have other names, too
+        path = path.partition(" => " if kind[0] == "h" else " -> ")[0]  # no name here contains it; a link may have several names
         wanted[path.replace("\\#012", "\\n").rstrip("/")] = "-" if kind == "*deleting" else "+" if kind.endswith("+++") else "~"
     more = {path for path in said.keys() - wanted.keys() if not path.endswith("/")}
     linked = {path for path in more if any((root / path.replace("\\n", "\n")).lstat().st_nlink > 1 for root in (world.repos, world.backup))}
