@@ -471,16 +471,21 @@ class Backup(Step):
         files = sorted(path for path in found if path.stat().st_size > 20)
         return self.one_of(files) if files else None
 
+    @staticmethod
+    def _flip(path: Path) -> bytes:
+        """Flip a byte in a file, and return what it then has; in a revlog a byte of the last revision: the middle may be padding."""
+        data = bytearray(path.read_bytes())
+        data[-1 if path.suffix == ".i" else len(data) // 2] ^= 0x10
+        with path.open("r+b") as file:
+            file.write(data)
+        return bytes(data)
+
     def damage(self) -> None:
         """Flip a byte in the repository's data."""
         path = self._object(self.path)
         if path is not None and self.name not in self.model.damaged and self.name in self.model.synced:
-            data = path.read_bytes()
-            at = len(data) // 2
-            self.model.damaged[self.name] = (path, data)
-            with path.open("r+b") as file:
-                file.seek(at)
-                file.write(bytes([data[at] ^ 0x10]))
+            self.model.damaged[self.name] = (path, path.read_bytes())
+            self._flip(path)
             self.model.saw(self.name)
 
     def damage_mirror(self) -> None:
@@ -488,11 +493,7 @@ class Backup(Step):
         path = self._object(self.model.backup / self.name)
         if path is None or self.name in self.model.damaged or not {self.name} <= self.model.repositories.keys() & self.model.synced.keys():
             return
-        data = path.read_bytes()
-        at = len(data) // 2
-        with path.open("r+b") as file:
-            file.seek(at)
-            file.write(bytes([data[at] ^ 0x10]))
+        damaged = self._flip(path)
         result = self.world.module("sync", verify=True)
         self.model.judge(result)
         self.model.note(str(result)[:2000])
@@ -504,7 +505,6 @@ class Backup(Step):
         self.model.touched.add(self.name)
         kept, old = self.model.history.setdefault(self.name, {}), self.model.synced[self.name]
         if path.name == "00changelog.i":  # the history then has the damaged file
-            damaged = data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
             old = old | {".hg": ("commits", (damaged.hex(),))}
         kept.update({time: old for time in self.model.versions(self.name) if time not in kept})
         self.model.synced[self.name] = self.model.repositories[self.name]
