@@ -87,11 +87,15 @@ def account(mark: str, home: str = "") -> Iterator[Me]:
 
 
 def _take_leave(entry: pwd.struct_passwd) -> None:
-    """Remove an account, and what it still runs."""
+    """Remove an account, what it still runs, and what its killed commands have left."""
     deadline = time.monotonic() + TIMEOUT
     while subprocess.run(["pkill", "-KILL", "--runstates", "D,R,S", "-U", str(entry.pw_uid)], check=False).returncode == 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    for path in Path("/tmp").glob("repoman-*"):
+        with suppress(FileNotFoundError):  # another account's
+            if path.lstat().st_uid == entry.pw_uid:
+                shutil.rmtree(path)
     subprocess.run(["userdel", "--force", entry.pw_name], check=True)
 
 
