@@ -11,13 +11,14 @@ The exit status is not 0 if an input causes an exception, a hang or too much mem
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import atheris
 
 if __name__ == "__main__":
     with atheris.instrument_imports(include=["ansible_collections", "tomlkit", "tomllib", "yaml"]):
-        import tomlkit  # noqa: F401  # the collection imports it at its first use, which would be too late
+        importlib.import_module("tomlkit")  # the collection imports it at its first use, which would be too late
         from fuzz_targets import TARGETS
     name = sys.argv.pop(1)
     with TARGETS[name].opened() as read:
