@@ -16,7 +16,7 @@ import difflib
 import shlex
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from repoman.cli.help import command_help, group_help, verb_help
 from repoman.cli.options import GLOBAL_OPTIONS, Argument, flag
@@ -74,6 +74,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise a usage error."""
         raise CliError(f"{message.rstrip('.')}.", f"{self.prog} --help", exit_code=USAGE)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Return the value of an argument; argparse of older versions of Python drops the ``--`` of ``--path=--``, which is a file name."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
 
     def parse_line(self, line: Sequence[str], options: Namespace, intermixed: bool) -> tuple[Namespace, list[str]]:
         """Parse arguments into ``options``; return it and the arguments left over.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from repoman import plain_shell, shell
@@ -29,10 +30,15 @@ LINES = st.lists(
 
 
 @given(WORDS)
+@example(["isurus"])
 def test_words_behind_a_name(words: list[str]) -> None:
     """Behind ``--`` they are the command's, whatever they are; so are those behind a command."""
-    for argv, command in ((["--", *words], words), (["make", *words], ["make", *words]), (["--root", "isurus", "--", *words], words)):
-        line = ["shell", *([] if "isurus" in argv[:2] else ["isurus"]), *argv]
+    for argv, command in (
+        (["isurus", "--", *words], words),
+        (["isurus", "make", *words], ["make", *words]),
+        (["--root", "isurus", "--", *words], words),
+    ):
+        line = ["shell", *argv]
         verb, options = parse(line)
         assert (verb.words, options.name, options.command) == ("shell", "isurus", command), line
         assert plain_shell.parse(line) == ("isurus", command, "--root" in line[:2])
@@ -59,6 +65,7 @@ def test_a_command_gets_its_bytes(words: list[str]) -> None:
     assert done.stdout == b"".join(os.fsencode(word) + b"\0" for word in words), done
 
 
+@example("--", "restore")
 @given(ODD | BYTES, st.sampled_from(["sync", "restore", "remove", "status", "start"]))
 def test_names_and_paths(word: str, verb: str) -> None:
     """A name or a path becomes a variable of the playbook, with bytes that are not UTF-8 escaped, or the line is refused."""
@@ -70,6 +77,20 @@ def test_names_and_paths(word: str, verb: str) -> None:
             assert wanted in _strings(make_playbook(*parse([verb, "isurus", f"--path={word}"])).variables)
     except (CliError, EarlyExit):
         assert word not in {"isurus", "shell"}
+
+
+@pytest.mark.parametrize("option", ["--from=--", "--to=--", "--path=--", "--inventory=--", "-i--", "-l--"])
+def test_two_dashes_as_a_value(option: str) -> None:
+    """They are a name like any other."""
+    _verb, options = parse(["restore", "isurus", option])
+    assert "--" in _strings(vars(options)), options
+
+
+@pytest.mark.parametrize("option", ["--jobs=--", "--forks=--"])
+def test_two_dashes_as_a_number(option: str) -> None:
+    """They are not one."""
+    with pytest.raises(CliError, match=option.partition("=")[0]):
+        parse(["sync", option])
 
 
 def _strings(value: object) -> list[str]:
