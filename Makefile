@@ -70,7 +70,7 @@ test-long: machine newest venv ## look for unknown faults: kinds of repositories
 test-long-engine test-long-product test-long-soak: TEST_TMP = /var/tmp
 test-long-engine:
 	REPOMAN_ZOO=1 REPOMAN_RACES=15 REPOMAN_TREES=300 REPOMAN_KILL_STEP=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
-		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE)
+		$(PYTEST) --hypothesis-seed=$(SEED) $(LONG_ENGINE) $$(grep -rl --include='test_*.py' --exclude-dir=fuzz 'from hypothesis' tests/unit)
 test-long-product:
 	REPOMAN_SMOKE=1 REPOMAN_COVERAGE=20 REPOMAN_FAULTS=$(FAULTS) REPOMAN_ROUNDS=10 REPOMAN_EXAMPLES=10 REPOMAN_SEED=$(SEED) \
 		scripts/dev-incus run -- $(PYTEST) --hypothesis-seed=$(SEED) $(LONG_PRODUCT)
