@@ -27,7 +27,7 @@ SLOWDOWN = 2.0
 DAEMON_FDS = 20
 """Open files of the daemon that come and go."""
 DAEMON_GROWTH = 1.25
-"""The same for the daemon's smallest memory: its garbage collector lets it vary."""
+"""Smallest memory of the daemon in the last third of the rounds, in relation to the first: its garbage collector lets it vary."""
 
 
 def furnish(world: World) -> Path:

@@ -95,7 +95,7 @@ def _take_leave(entry: pwd.struct_passwd) -> None:
     for path in Path("/tmp").glob("repoman-*"):
         with suppress(FileNotFoundError):  # another account's
             if path.lstat().st_uid == entry.pw_uid:
-                shutil.rmtree(path)
+                remove(path)
     subprocess.run(["userdel", "--force", entry.pw_name], check=True)
 
 

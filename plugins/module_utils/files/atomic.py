@@ -134,7 +134,7 @@ def stage_bytes(
 
 
 def discard_staged(path: str) -> None:
-    """Remove the staged content that a killed run left for a file; do nothing if there is none."""
+    """Remove the staged content of a file if a killed run has left any."""
     with suppress(OSError):
         os.unlink(staged_path(path))
 
