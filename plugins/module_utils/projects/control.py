@@ -40,6 +40,11 @@ LOST_FILE = "no such file or directory"
 """Part of the error that Incus reports if files that are needed for the start are missing."""
 LOST_MOUNT = re.compile(r'No such file or directory - Failed to (?:mount|create detached mount of) "?[^\s"]*/devices/')
 """In the log of an instance: a mount that Incus had prepared for its start is gone."""
+FILE_SERVER = "forkfile.sock"
+"""Part of each error of a request for an instance's files that could not reach the process that Incus starts for them. Incus may remove the
+socket of a new one while it cleans up after another (lxc/incus pull request 3623, canonical/lxd issue 18403); the next request starts a new one."""
+FILE_ATTEMPTS, FILE_INTERVAL = 5, 0.2
+"""How often to try such a request, and seconds before it is repeated."""
 STOP_TIMEOUT = 30
 """Seconds that an instance may take to shut down."""
 
@@ -245,4 +250,12 @@ class InstanceControl:
     def create_directory(self, path: str, uid: int, gid: int) -> None:
         """Create a directory in the instance, which may be stopped; an existing one does not change."""
         headers = {"X-Incus-type": "directory", "X-Incus-uid": str(uid), "X-Incus-gid": str(gid), "X-Incus-mode": "0755"}
-        self.client.upload(api_path("/1.0/instances/{}/files", self.name, path=path, project=self.context.incus_project), b"", headers)
+        target = api_path("/1.0/instances/{}/files", self.name, path=path, project=self.context.incus_project)
+        for remaining in reversed(range(FILE_ATTEMPTS)):
+            try:
+                self.client.upload(target, b"", headers)
+                return
+            except incus.IncusError as error:
+                if not remaining or FILE_SERVER not in error.reason:
+                    raise
+            time.sleep(FILE_INTERVAL)

@@ -126,6 +126,36 @@ def test_a_start_waits_until_incus_has_recorded_the_stop(
     assert [method for method, _target in daemon.requests] == ["GET"] * 3 + ["PUT"]
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "dial unix /proc/self/fd/35/forkfile.sock: connect: no such file or directory",
+        "error receiving version packet from server: read unix @->/proc/self/fd/22/forkfile.sock: read: connection reset by peer",
+        "dial unix /proc/self/fd/22/forkfile.sock: connect: connection refused",
+    ],
+    ids=["missing", "reset", "refused"],
+)
+def test_a_directory_while_incus_restarts_its_file_server(
+    control: InstanceControl, daemon: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """The request is repeated, but not for ever, and not for another reason."""
+    monkeypatch.setattr("ansible_collections.homelab.repoman.plugins.module_utils.projects.control.FILE_INTERVAL", 0.0)
+    lost, other = reply(**FAILED | {"error": reason}), reply(**FAILED | {"error": "no such file or directory"})
+    for replies, error in (
+        ([lost, lost, reply({})], None),
+        ([lost] * 5, "forkfile.sock"),
+        ([lost, other], "refused: no such file"),
+    ):
+        daemon.seen.clear()
+        daemon.say(*replies)
+        if error is None:
+            control.create_directory("/home/me", 1000, 1000)
+        else:
+            with pytest.raises(RepomanError, match=error):
+                control.create_directory("/home/me", 1000, 1000)
+        assert [target.partition("?")[0] for _method, target in daemon.requests] == ["/1.0/instances/a/files"] * len(replies)
+
+
 def test_a_deletion_whose_response_is_lost(control: InstanceControl, daemon: Any, reply: Any) -> None:
     """It succeeds if the instance no longer exists; otherwise the error says that it may have been deleted."""
     gone = reply(status=404, kind="error", error="Instance not found", error_code=404)
