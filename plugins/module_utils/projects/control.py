@@ -41,10 +41,10 @@ LOST_FILE = "no such file or directory"
 LOST_MOUNT = re.compile(r'No such file or directory - Failed to (?:mount|create detached mount of) "?[^\s"]*/devices/')
 """In the log of an instance: a mount that Incus had prepared for its start is gone."""
 FILE_SERVER = "forkfile.sock"
-"""Part of each error of a request for an instance's files that could not reach the process that Incus starts for them. Incus may remove the
-socket of a new one while it cleans up after another (lxc/incus pull request 3623, canonical/lxd issue 18403); the next request starts a new one."""
-FILE_ATTEMPTS, FILE_INTERVAL = 5, 0.2
-"""How often to try such a request, and seconds before it is repeated."""
+"""Part of the error that Incus reports if it cannot reach the process that it starts for requests about an instance's files: while it cleans up
+after such a process, it may remove the socket of a new one, also that of another instance (lxc/incus pull request 3623, canonical/lxd issue 18403)."""
+FILE_ATTEMPTS, FILE_INTERVAL = 3, 16.0
+"""How often to send such a request, and the seconds in between. The process exits after 15 idle seconds; before, each request fails again."""
 STOP_TIMEOUT = 30
 """Seconds that an instance may take to shut down."""
 

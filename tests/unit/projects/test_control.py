@@ -143,7 +143,7 @@ def test_a_directory_while_incus_restarts_its_file_server(
     lost, other = reply(**FAILED | {"error": reason}), reply(**FAILED | {"error": "no such file or directory"})
     for replies, error in (
         ([lost, lost, reply({})], None),
-        ([lost] * 5, "forkfile.sock"),
+        ([lost] * 3, "forkfile.sock"),
         ([lost, other], "refused: no such file"),
     ):
         daemon.seen.clear()
