@@ -207,6 +207,28 @@ def test_as_typed(ready: World, proxy: RecordingProxy) -> None:
     assert parts(ready, ("demo",)) == before
 
 
+@pytest.mark.skipif(EVERY == 0, reason="takes half a minute")
+def test_incus_loses_its_file_server(ready: World, proxy: RecordingProxy) -> None:
+    """Its socket is gone between two directories, as when Incus cleans up at a bad moment; the container is created with both."""
+    furnish(ready)
+    new, lost = VERBS[0], []
+
+    def lose(method: str, target: str) -> None:
+        if method == "POST" and "/files?" in target:
+            for server in Path(os.environ["INCUS_DIR"], "run").glob("repoman_demo/forkfile.sock"):
+                if not lost:
+                    server.unlink()
+                    lost.append(server)
+
+    proxy.on_request(lose)
+    result = ready.module(new.module, **new.params)
+    proxy.on_request(None)
+    assert len(lost) == 1, "a second directory was expected"
+    assert not result.get("failed"), result
+    assert not problems(ready) and not leftovers(ready)
+    settles(lambda check: ready.module(new.module, check=check, **new.params))
+
+
 @pytest.mark.skipif(EVERY == 0, reason="takes a minute")
 def test_incus_is_restarted(me: Me, installation: Path, logic: Logic, set_up: SetUp) -> None:
     """In the middle of what a run waits for, as for an upgrade of its package; the next run finishes the work."""
