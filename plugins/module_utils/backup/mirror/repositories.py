@@ -15,7 +15,10 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.s
 
 
 def find_repositories(manifest: Manifest) -> dict[bytes, str]:
-    """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``."""
+    """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``.
+
+    The reflogs of a git directory are part of it, although a file such as ``logs/objects/x`` makes them look like another one.
+    """
     repositories = {}
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
@@ -26,6 +29,9 @@ def find_repositories(manifest: Manifest) -> dict[bytes, str]:
             types = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if types.get(b"store") == "d" and types.get(b"requires") == "f":
                 repositories[directory] = "hg"
+    for directory in [each for each in repositories if each.rpartition(b"/")[2] == b"logs"]:
+        if repositories.get(directory.rpartition(b"/")[0]) == "git":
+            del repositories[directory]
     return repositories
 
 

@@ -71,6 +71,7 @@ class RepositoryMirrors(UnitTask):
         for group in linked.values():
             for entry in group[1:]:
                 self.copier.link_to(group[0].path, entry, entry)
+                self.dirty_directories.add(entry.parent)
 
     def _mark_damaged(self, mirrored: list[GitMirror | HgMirror]) -> None:
         """Record the entries of the mirrors of damaged repositories, even of unchanged ones, so that the next run tries again."""

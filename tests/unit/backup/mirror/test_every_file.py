@@ -135,6 +135,64 @@ def test_odd_files_of_one_kind(place: MirrorSandbox, kind: str) -> None:
     settle(place)
 
 
+CHANGING = [
+    "objects/pack/.gitkeep",
+    "objects/pack/pack-1234.keep",
+    "objects/pack/sub/x",
+    "objects/info/odd",
+    "objects/README",
+    "objects/ab/not-an-object",
+    "objects/xyz",
+    "logs/odd",
+    "logs/objects/x",
+    "odd",
+    "hooks/x",
+]
+
+
+def test_a_path_changes_its_type(place: MirrorSandbox) -> None:
+    """From each kind to each other; the next run mirrors it, and the former one is in the history."""
+    kinds = ["file", "empty", "link", "fifo", "directory", "full"]
+    walk = [kind for at, first in enumerate(kinds) for other in kinds[at + 1 :] for kind in (first, other)]
+    settle(place)
+    for kind in [*walk, kinds[0]]:
+        for store in ("a/.git", "m.git"):
+            for inner in CHANGING:
+                path = place.repos / store / inner
+                if kind == "link" and inner.startswith("logs"):
+                    continue  # git would read what it leads to
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.is_symlink() or path.exists():
+                    path.unlink()
+                grow(path, kind if kind != "full" else "directory")
+                if kind == "full":
+                    (path / "below").write_text(inner)
+                    (path / "empty").mkdir()
+        outcomes = place.sync()
+        assert [each.error.message for each in outcomes.values() if each.error] == [], kind
+        assert not place.differences(), kind
+    settle(place)
+    for repository in ("a", "m.git"):
+        git(place.target / repository, "fsck", "--full", "--strict")
+
+
+@pytest.mark.parametrize("what", ["loose object", "pack"])
+def test_a_link_that_becomes_an_object(place: MirrorSandbox, tmp_path: Path, what: str) -> None:
+    """Links are never followed, so the repository was damaged; afterwards, the mirror has the object."""
+    repository = "a/.git" if what == "loose object" else "m.git"
+    objects = place.repos / repository / "objects"
+    path = next(iter(objects.glob("??/*" if what == "loose object" else "pack/*.pack")))
+    outside = shutil.move(path, tmp_path / "outside")
+    path.symlink_to(outside)
+    for _turn in range(2):
+        assert any(each.error for each in place.sync().values())
+    path.unlink()
+    shutil.move(outside, path)
+    settle(place)
+    git(place.target / repository.removesuffix("/.git"), "fsck", "--full", "--strict")
+
+
 def test_transient_files_are_left_out(place: MirrorSandbox) -> None:
     """The documented list; they are in no mirror and no run waits for them."""
     transient = [

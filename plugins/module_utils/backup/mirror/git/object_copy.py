@@ -105,6 +105,7 @@ class Store(Protocol):
     copier: Copier
     mirrored: dict[bytes, Entry]
     objects: dict[bytes, Entry]
+    directories: dict[bytes, Entry]
     damage: dict[bytes, Damage]
     unreadable: dict[bytes, UnreadableError]
     dirty_directories: set[bytes]
@@ -118,6 +119,9 @@ class Store(Protocol):
 
         :param entry: the source's entry of the directory, if it was read already.
         """
+
+    def retire(self, path: bytes) -> None:
+        """Move what the mirror has at a path, a directory with its contents, to the history."""
 
     def index_of_pack(self, path: bytes) -> bytes | None:
         """Let git make the index of a pack in the mirror; None if it cannot."""
@@ -143,6 +147,7 @@ class ObjectCopy:
         objects = store.prefix + b"objects"
         store.ensure_directory(objects)
         self._leave_what_blocks()
+        self._retire_replaced()
         with copier.keep_open(objects):
             for path in sorted(each for each, entry in self.listed.items() if entry.type == "d"):
                 store.ensure_directory(path, self.listed[path])
@@ -157,7 +162,7 @@ class ObjectCopy:
         return not self.vanished
 
     def _leave_what_blocks(self) -> None:
-        """Leave out directories, links and pipes with the name of an object, and files with the name of a directory of objects.
+        """Leave out directories, links and pipes with the name of an object, and files with the name of a directory that holds some.
 
         The mirror keeps its objects of that name. A directory is never an object, but git may treat it as one.
         """
@@ -169,7 +174,7 @@ class ObjectCopy:
             inner = path[len(store.prefix) :]
             if entry.type == "d" and path in filled:
                 continue
-            if path in filled:
+            if path in filled and self._holds_objects(path):
                 description, mirror = f"directory {escape_path(inner)}", SOUND
             elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
                 continue
@@ -183,6 +188,24 @@ class ObjectCopy:
         if self.blocked:
             for path in [each for each in self.listed if each in self.blocked or split_path(each)[0] in self.blocked]:
                 del self.listed[path]
+
+    def _holds_objects(self, path: bytes) -> bool:
+        """Return whether the mirror has objects, or files that git computes from them, in a directory."""
+        at = len(self.store.prefix)
+        return any(each.startswith(path + b"/") and check_of(each[at:], self.algorithm) is not None for each in self.store.objects)
+
+    def _retire_replaced(self) -> None:
+        """Make room where the mirror has another type of entry than the source, such as a link that is a file now."""
+        store = self.store
+        for path, entry in self.listed.items():
+            if path in store.directories:
+                mirrored = "d"
+            elif path in store.objects:
+                mirrored = "f"
+            else:
+                mirrored = store.mirrored[path].type if path in store.mirrored else entry.type
+            if mirrored != entry.type:
+                store.retire(path)
 
     @staticmethod
     def _blocks_loose(inner: bytes, entry: Entry) -> bool:

@@ -246,6 +246,16 @@ class GitSource:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
             self._make_directory(entry)
 
+    def retire(self, path: bytes) -> None:
+        """Move what the mirror has at a path, a directory with its contents, to the history, because the source has something else there now."""
+        self.copier.move_to_history(path)
+        for known in (self.mirrored, self.objects, self.directories):
+            for each in [each for each in known if each.startswith(path + b"/")] if path in self.directories else ():
+                del known[each]
+        for known in (self.mirrored, self.objects, self.directories):
+            known.pop(path, None)
+        self.dirty_directories.add(path.rpartition(b"/")[0])
+
     def _make_directory(self, entry: Entry) -> None:
         self.copier.mkdir(entry)
         self.directories[entry.path] = entry
