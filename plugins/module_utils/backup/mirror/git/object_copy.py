@@ -178,6 +178,8 @@ class ObjectCopy:
                 description, mirror = f"directory {escape_path(inner)}", SOUND
             elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
                 continue
+            elif path in self.lone and not self._mirrored_is_sound(path):  # a file like any other
+                continue
             else:
                 description = kind_name(inner)
                 mirror = ABSENT if path not in store.objects else SOUND if self._mirrored_is_sound(path) else OTHER
