@@ -17,7 +17,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.s
 def find_repositories(manifest: Manifest) -> dict[bytes, str]:
     """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``.
 
-    The reflogs of a git directory are part of it, although a file such as ``logs/objects/x`` makes them look like another one.
+    The reflogs of a git directory are never a repository, even if a file such as ``logs/objects/x`` makes them look like one.
     """
     repositories = {}
     for directory, block in manifest.blocks():

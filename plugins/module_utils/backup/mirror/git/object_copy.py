@@ -176,9 +176,11 @@ class ObjectCopy:
                 continue
             if path in filled and self._holds_objects(path):
                 description, mirror = f"directory {escape_path(inner)}", SOUND
-            elif check_of(inner, self.algorithm) is None or (path not in store.objects and not self._blocks_loose(inner, entry)):
-                continue
-            elif path in self.lone and not self._mirrored_is_sound(path):  # a file like any other
+            elif (
+                check_of(inner, self.algorithm) is None
+                or (path not in store.objects and not self._blocks_loose(inner, entry))
+                or (path in self.lone and not self._mirrored_is_sound(path))
+            ):
                 continue
             else:
                 description = kind_name(inner)
@@ -197,7 +199,7 @@ class ObjectCopy:
         return any(each.startswith(path + b"/") and check_of(each[at:], self.algorithm) is not None for each in self.store.objects)
 
     def _retire_replaced(self) -> None:
-        """Make room where the mirror has another type of entry than the source, such as a link that is a file now."""
+        """Move entries of the mirror that have another type in the source now, such as a link that became a file, to the history."""
         store = self.store
         for path, entry in self.listed.items():
             if path in store.directories:
