@@ -22,7 +22,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.chec
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import data_parts
 
 LOOSE = re.compile(rb"objects/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
-_IN_PACK = re.compile(rb"objects/pack/pack-[^/]+\.(pack|idx|rev|bitmap|mtimes)")
+_IN_PACK = re.compile(rb"objects/pack/(?!multi-pack-index)[^/]+\.(pack|idx|rev|bitmap|mtimes)")
+"""git reads each index in the directory, whatever its name, and the pack next to it: ``git maintenance`` names packs ``loose-…``."""
 _DERIVED = re.compile(
     rb"objects/pack/multi-pack-index(-[0-9a-f]+\.(rev|bitmap))?|objects/pack/multi-pack-index\.d/multi-pack-index-[0-9a-f]+\.(midx|rev|bitmap)"
     rb"|objects/info/commit-graph|objects/info/commit-graphs/graph-[0-9a-f]+\.graph"

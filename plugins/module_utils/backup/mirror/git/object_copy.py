@@ -199,9 +199,14 @@ class ObjectCopy:
         return any(each.startswith(path + b"/") and check_of(each[at:], self.algorithm) is not None for each in self.store.objects)
 
     def _retire_replaced(self) -> None:
-        """Move entries of the mirror that have another type in the source now, such as a link that became a file, to the history."""
+        """Move entries of the mirror that are files or directories now and had another type, such as links, to the history.
+
+        Links and pipes replace what the mirror has later, once git has found the copy sound.
+        """
         store = self.store
         for path, entry in self.listed.items():
+            if entry.type not in {"f", "d"}:
+                continue
             if path in store.directories:
                 mirrored = "d"
             elif path in store.objects:
