@@ -17,22 +17,35 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.s
 def find_repositories(manifest: Manifest) -> dict[bytes, str]:
     """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``.
 
-    The reflogs of a git directory are never a repository, even if a file such as ``logs/objects/x`` makes them look like one.
+    A git directory's references and reflogs contain no repositories, even if branches such as ``x/HEAD``, ``x/objects/y`` and ``x/refs/z``
+    make them look like some.
     """
     repositories = {}
+    git_directories = set()
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
             types = {entry.name: entry.type for entry in unpack_block(directory, block) if entry.path != directory or not directory}
             if types.get(b"objects") == "d" == types.get(b"refs") and types.get(b"HEAD") in {"f", "l"}:
                 repositories[directory] = "git"
+                if types.get(b"config") in {"f", "l"}:
+                    git_directories.add(directory)
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
             types = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if types.get(b"store") == "d" and types.get(b"requires") == "f":
                 repositories[directory] = "hg"
-    for directory in [each for each in repositories if each.rpartition(b"/")[2] == b"logs"]:
-        if repositories.get(directory.rpartition(b"/")[0]) == "git":
-            del repositories[directory]
-    return repositories
+    return {directory: kind for directory, kind in repositories.items() if not _is_in_references(directory, git_directories)}
+
+
+def _is_in_references(path: bytes, git_directories: Container[bytes]) -> bool:
+    """Return whether a directory is, or is in, a git directory's references or reflogs; a clone there is not part of them."""
+    above = path
+    while above:
+        above, _slash, name = above.rpartition(b"/")
+        if name in {b".git", b".hg"}:
+            return False
+        if name in {b"refs", b"logs"} and above in git_directories:
+            return True
+    return False
 
 
 def find_shares(manifest: Manifest) -> dict[bytes, str]:

@@ -180,6 +180,32 @@ def test_a_path_changes_its_type(place: MirrorSandbox) -> None:
         git(place.target / repository, "fsck", "--full", "--strict")
 
 
+def test_references_that_look_like_repositories(place: MirrorSandbox) -> None:
+    """Branches, their reflogs, and odd files among them; a clone with such a path is a repository."""
+    for repository in ("a", "m.git"):
+        git(place.repos / repository, "config", "core.logAllRefUpdates", "always")
+        for name in ("x/HEAD", "x/objects/y", "x/refs/z"):
+            git(place.repos / repository, "branch", name)
+    for store in ("a/.git", "m.git"):
+        for inner in ("logs/objects/x", "logs/logs/objects/x", "logs/logs/refs/x", "logs/logs/HEAD"):
+            grow(place.repos / store / inner, "file")
+    clones = ["d/logs", "e/refs/x.git", "a/.git/refs/c"]
+    for clone in clones:
+        (place.repos / clone).parent.mkdir(parents=True, exist_ok=True)
+        how = "--no-checkout" if clone.endswith("/c") else "--bare"
+        mirroring.run("git", "clone", "-q", "--no-local", how, str(place.repos / "m.git"), str(place.repos / clone))
+    settle(place)
+    for repository in ("a", "m.git"):
+        commit = git(place.repos / repository, "commit-tree", "-m", "2", "HEAD^{tree}").strip()
+        git(place.repos / repository, "branch", "-f", "x/objects/y", commit)
+    settle(place)
+    for clone in clones:
+        index = next((place.repos / clone).rglob("*.idx"))
+        index.chmod(0o644)
+        index.write_bytes(b"")
+    assert [name for name, each in place.sync().items() if each.error] == ["a", "d", "e"]
+
+
 @pytest.mark.parametrize("what", ["loose object", "pack"])
 def test_a_link_that_becomes_an_object(place: MirrorSandbox, tmp_path: Path, what: str) -> None:
     """Links are never followed, so the repository was damaged; afterwards, the mirror has the object."""
