@@ -18,32 +18,33 @@ def find_repositories(manifest: Manifest) -> dict[bytes, str]:
     """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``.
 
     A git directory's references and reflogs contain no repositories, even if branches such as ``x/HEAD``, ``x/objects/y`` and ``x/refs/z``
-    make them look like some.
+    make them look like some. A clone there has a ``config``.
     """
-    repositories = {}
-    git_directories = set()
+    repositories: dict[bytes, str] = {}
+    without_config = set()
     for directory, block in manifest.blocks():
         if b"objects" in block and b"HEAD" in block and b"refs" in block:
             types = {entry.name: entry.type for entry in unpack_block(directory, block) if entry.path != directory or not directory}
             if types.get(b"objects") == "d" == types.get(b"refs") and types.get(b"HEAD") in {"f", "l"}:
                 repositories[directory] = "git"
-                if types.get(b"config") in {"f", "l"}:
-                    git_directories.add(directory)
+                if b"config" not in types:
+                    without_config.add(directory)
         if (directory == b".hg" or directory.endswith(b"/.hg")) and b"store" in block and b"requires" in block:
             types = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if types.get(b"store") == "d" and types.get(b"requires") == "f":
                 repositories[directory] = "hg"
-    return {directory: kind for directory, kind in repositories.items() if not _is_in_references(directory, git_directories)}
+    for directory in [each for each in without_config if _is_in_references(each, repositories)]:
+        del repositories[directory]
+    return repositories
 
 
-def _is_in_references(path: bytes, git_directories: Container[bytes]) -> bool:
-    """Return whether a directory is, or is in, a git directory's references or reflogs; a clone there is not part of them."""
+def _is_in_references(path: bytes, repositories: Mapping[bytes, str]) -> bool:
+    """Return whether a directory is, or is in, the references or reflogs of a git directory, or of a linked work tree in one."""
     above = path
     while above:
         above, _slash, name = above.rpartition(b"/")
-        if name in {b".git", b".hg"}:
-            return False
-        if name in {b"refs", b"logs"} and above in git_directories:
+        holder, _slash, worktrees = above.rpartition(b"/")[0].rpartition(b"/")
+        if name in {b"refs", b"logs"} and "git" in {repositories.get(above), repositories.get(holder) if worktrees == b"worktrees" else ""}:
             return True
     return False
 

@@ -268,6 +268,7 @@ class _Search:
         top_fd = os.open(self.source_path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             is_complete = all(_kind_at(top_fd, _join(vanished.store, part)) in kind for part, kind in kinds.items())
+            is_complete = is_complete and all(_kind_at(top_fd, path) != "-" for path in vanished.lost)
         finally:
             os.close(top_fd)
         if is_complete:

@@ -15,7 +15,7 @@ import mirroring
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mirroring import MirrorSandbox, git
+from mirroring import MirrorSandbox, git, git_problems
 
 pytestmark = pytest.mark.engine
 
@@ -180,30 +180,68 @@ def test_a_path_changes_its_type(place: MirrorSandbox) -> None:
         git(place.target / repository, "fsck", "--full", "--strict")
 
 
+MIMICS = ["x/HEAD", "x/objects/y", "x/refs/z"]
+
+
 def test_references_that_look_like_repositories(place: MirrorSandbox) -> None:
-    """Branches, their reflogs, and odd files among them; a clone with such a path is a repository."""
-    for repository in ("a", "m.git"):
-        git(place.repos / repository, "config", "core.logAllRefUpdates", "always")
-        for name in ("x/HEAD", "x/objects/y", "x/refs/z"):
+    """Branches, their reflogs, references of a work tree, and odd files among them."""
+    git(place.repos / "a", "worktree", "add", "-q", str(place.repos / "w"))
+    for name in MIMICS:
+        git(place.repos / "w", "update-ref", f"refs/worktree/{name}", "HEAD")
+        for repository in ("a", "m.git"):
+            git(place.repos / repository, "config", "core.logAllRefUpdates", "always")
             git(place.repos / repository, "branch", name)
     for store in ("a/.git", "m.git"):
         for inner in ("logs/objects/x", "logs/logs/objects/x", "logs/logs/refs/x", "logs/logs/HEAD"):
             grow(place.repos / store / inner, "file")
-    clones = ["d/logs", "e/refs/x.git", "a/.git/refs/c"]
-    for clone in clones:
-        (place.repos / clone).parent.mkdir(parents=True, exist_ok=True)
-        how = "--no-checkout" if clone.endswith("/c") else "--bare"
-        mirroring.run("git", "clone", "-q", "--no-local", how, str(place.repos / "m.git"), str(place.repos / clone))
     settle(place)
     for repository in ("a", "m.git"):
         commit = git(place.repos / repository, "commit-tree", "-m", "2", "HEAD^{tree}").strip()
-        git(place.repos / repository, "branch", "-f", "x/objects/y", commit)
+        git(place.repos / repository, "branch", "-f", MIMICS[1], commit)
     settle(place)
-    for clone in clones:
-        index = next((place.repos / clone).rglob("*.idx"))
-        index.chmod(0o644)
-        index.write_bytes(b"")
-    assert [name for name, each in place.sync().items() if each.error] == ["a", "d", "e"]
+
+
+def test_a_repository_that_gets_its_configuration_later(place: MirrorSandbox) -> None:
+    """git needs none; what looks like a repository in it does so neither before nor after, and not while ``HEAD`` is lost."""
+    repository, contents = place.repos / "m.git", (place.repos / "m.git/config").read_text()
+    for name in MIMICS:
+        git(repository, "branch", name)
+    (repository / "config").unlink()
+    grow(repository / "logs/objects/x", "file")
+    settle(place)
+    (repository / "config").write_text(contents)
+    settle(place)
+    head = (repository / "HEAD").rename(repository.parent / "HEAD")
+    for _turn in range(2):
+        error = place.sync()["m.git"].error
+        assert error is not None
+        assert "is no longer a repository: HEAD is missing" in error.message
+        assert (place.target / "m.git/HEAD").exists()
+    head.rename(repository / "HEAD")
+    settle(place)
+
+
+@pytest.mark.parametrize("clone", ["d/logs", "e/refs/x.git", "m.git/logs/c.git", "a/.git/logs/c.git", "a/.git/refs/c"])
+def test_clones_among_references(place: MirrorSandbox, clone: str) -> None:
+    """They are repositories: the mirror keeps what they lose."""
+    source, mirror = place.repos / clone, place.target / clone
+    source.parent.mkdir(parents=True, exist_ok=True)
+    how = "--no-checkout" if clone.endswith("/c") else "--bare"
+    mirroring.run("git", "clone", "-q", "--no-local", how, str(place.repos / "m.git"), str(source))
+    store = source / ".git" if clone.endswith("/c") else source
+    settle(place)
+    pack = next(store.rglob("*.pack"))
+    for lost in (pack, store / "objects", store / "config"):
+        saved = shutil.move(lost, place.repos.parent / "saved")
+        if lost == pack:
+            lost.write_bytes(b"")
+        for _turn in range(2):
+            assert place.sync()[clone.partition("/")[0]].error
+            assert git_problems(mirror) == ""
+            assert (mirror / pack.relative_to(source)).stat().st_size
+        lost.unlink(missing_ok=True)
+        shutil.move(saved, lost)
+        settle(place)
 
 
 @pytest.mark.parametrize("what", ["loose object", "pack"])

@@ -22,7 +22,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.chec
 from ansible_collections.homelab.repoman.plugins.module_utils.files.source_files import data_parts
 
 LOOSE = re.compile(rb"objects/([0-9a-f]{2})/([0-9a-f]{38}|[0-9a-f]{62})")
-_IN_PACK = re.compile(rb"objects/pack/(?!multi-pack-index)[^/]+\.(pack|idx|rev|bitmap|mtimes)")
+_IN_PACK = re.compile(rb"objects/pack/[^/]*\.(pack|idx|rev|bitmap|mtimes)")
 """git reads each index in the directory, whatever its name, and the pack next to it: ``git maintenance`` names packs ``loose-…``."""
 _DERIVED = re.compile(
     rb"objects/pack/multi-pack-index(-[0-9a-f]+\.(rev|bitmap))?|objects/pack/multi-pack-index\.d/multi-pack-index-[0-9a-f]+\.(midx|rev|bitmap)"
@@ -197,6 +197,12 @@ def _take_hole(check: Check, size: int) -> None:
     check.update(bytes(size))
 
 
+def split_suffix(path: bytes) -> tuple[bytes, bytes]:
+    """Split a path before the last dot of its name, as git does: ``.idx`` is only a suffix; empty if the name has no dot."""
+    at = path.rfind(b".", path.rfind(b"/") + 1)
+    return (path[:at], path[at:]) if at >= 0 else (path, b"")
+
+
 def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] = lambda _path: None) -> Callable[[], Check] | None:
     """Return a function that creates the check of a file of an object store; None for files without a hash.
 
@@ -207,23 +213,29 @@ def check_of(path: bytes, algorithm: str, pack: Callable[[bytes], bytes | None] 
     if match := LOOSE.fullmatch(path):
         return partial(LooseCheck, (match[1] + match[2]).decode())
     hashed = _HASH.search(path, path.rfind(b"/"))
-    if hashed:
-        algorithm = "sha1" if len(hashed[1]) == 40 else "sha256"  # noqa: PLR2004 - digits
-    suffix = os.path.splitext(path)[1][1:]
-    if _IN_PACK.fullmatch(path):
-        its_pack = partial(pack, os.path.splitext(path)[0] + b".pack")
-        if suffix in _RECORDS_ITS_PACK:
-            return partial(TrailerCheck, algorithm, _MAGIC.get(suffix, b""), pack=its_pack)
-        if suffix == b"bitmap":
-            return partial(TrailerCheck, algorithm, _MAGIC[suffix], pack=its_pack, recorded_at=_BITMAP_HEADER)
-        index = partial(pack, os.path.splitext(path)[0] + b".idx")
-        return partial(PackCheck, algorithm, _MAGIC[suffix], hashed[1].decode() if hashed else "", pack=index)
+    stem, suffix = split_suffix(path)
+    suffix = suffix[1:]
     if _DERIVED.fullmatch(path):
         if not suffix:
             suffix = b"graph" if b"/info/" in path else b"midx"
         named = hashed[1].decode() if hashed and suffix in {b"graph", b"midx"} else ""
-        return partial(TrailerCheck, algorithm, _MAGIC[suffix], named)
+        return partial(TrailerCheck, _algorithm_of(hashed) or algorithm, _MAGIC[suffix], named)
+    if _IN_PACK.fullmatch(path):
+        if path.startswith(b"objects/pack/pack-"):  # other programs than git may have given a pack any other name
+            algorithm = _algorithm_of(hashed) or algorithm
+        its_pack = partial(pack, stem + b".pack")
+        if suffix in _RECORDS_ITS_PACK:
+            return partial(TrailerCheck, algorithm, _MAGIC.get(suffix, b""), pack=its_pack)
+        if suffix == b"bitmap":
+            return partial(TrailerCheck, algorithm, _MAGIC[suffix], pack=its_pack, recorded_at=_BITMAP_HEADER)
+        index = partial(pack, stem + b".idx")
+        return partial(PackCheck, algorithm, _MAGIC[suffix], hashed[1].decode() if hashed else "", pack=index)
     return None
+
+
+def _algorithm_of(hashed: re.Match[bytes] | None) -> str:
+    """Return the algorithm of the hash in a name, from its number of digits; empty if the name has none."""
+    return "" if hashed is None else "sha1" if len(hashed[1]) == 40 else "sha256"  # noqa: PLR2004 - digits
 
 
 def is_derived(path: bytes) -> bool:

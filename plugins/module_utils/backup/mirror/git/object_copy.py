@@ -11,7 +11,7 @@ a damaged store is better than none.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -26,6 +26,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     check_of,
     is_derived,
     problem_of_file,
+    split_suffix,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import directory, split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repository_errors import TYPE_PHRASES
@@ -85,17 +86,21 @@ def kind_name(inner: bytes) -> str:
     if match := LOOSE.fullmatch(inner):
         return f"object {(match[1] + match[2]).decode()}"
     name = inner.rpartition(b"/")[2]
-    return {b".pack": "pack", b".idx": "pack index"}.get(os.path.splitext(name)[1], escape_path(name))
+    return {b".pack": "pack", b".idx": "pack index"}.get(split_suffix(name)[1], escape_path(name))
 
 
-def lone_pack_files(paths: Iterable[bytes], packs: bytes) -> set[bytes]:
-    """Return the packs without an index, and indexes and other files that belong to a pack without one, among some paths.
+def lone_pack_files(listed: Mapping[bytes, Entry], mirrored: Container[bytes], packs: bytes) -> set[bytes]:
+    """Return the packs without an index, and indexes and other files without a pack that has one, among the listed entries.
 
+    :param mirrored: files of the mirror: what was a pack with an index there is guarded if the source has lost one of them.
     :param packs: the directory of packs, with a slash at its end.
     """
-    listed = set(paths)
-    stems = ((each, os.path.splitext(each)[0]) for each in listed if each.startswith(packs))
-    return {each for each, stem in stems if not {stem + b".pack", stem + b".idx"} <= listed}
+
+    def is_complete(stem: bytes) -> bool:
+        pair = [stem + b".pack", stem + b".idx"]
+        return all(each in listed and listed[each].type == "f" for each in pair) or all(each in mirrored for each in pair)
+
+    return {each for each in listed if each.startswith(packs) and not is_complete(split_suffix(each)[0])}
 
 
 class Store(Protocol):
@@ -136,7 +141,7 @@ class ObjectCopy:
         self.algorithm = store.algorithm
         self.vanished = False
         self.packs = store.prefix + b"objects/pack/"
-        self.lone = lone_pack_files(listed, self.packs)
+        self.lone = lone_pack_files(listed, store.objects, self.packs)
         """Git does not look at them, so they are files like any others."""
         self.blocked: dict[bytes, Entry] = {}
         """Other kinds of entries at the paths of objects, or of directories of objects."""
@@ -179,7 +184,7 @@ class ObjectCopy:
             elif (
                 check_of(inner, self.algorithm) is None
                 or (path not in store.objects and not self._blocks_loose(inner, entry))
-                or (path in self.lone and not self._mirrored_is_sound(path))
+                or path in self.lone
             ):
                 continue
             else:
@@ -240,7 +245,7 @@ class ObjectCopy:
     def _make_indexes(self) -> None:
         """Rebuild the index of each sound pack if the source's index is damaged and the mirror has none."""
         for path, damage in list(self.store.damage.items()):
-            pack = os.path.splitext(path)[0] + b".pack"
+            pack = split_suffix(path)[0] + b".pack"
             if damage.entry is None or not path.endswith(b".idx") or damage.mirror != ABSENT or pack not in self.store.objects:
                 continue
             data = self.store.index_of_pack(pack) if pack not in self.store.damage else None
@@ -253,7 +258,7 @@ class ObjectCopy:
 
     def _has_pack(self, path: bytes) -> bool:
         """Return whether the mirror has the pack that a file belongs to, or the file belongs to none."""
-        pack = os.path.splitext(path)[0] + b".pack"
+        pack = split_suffix(path)[0] + b".pack"
         return pack not in self.store.damage or pack in self.store.objects
 
     def _copy_if_changed(self, path: bytes) -> None:
@@ -292,7 +297,7 @@ class ObjectCopy:
     def _copy_checked(self, path: bytes, entry: Entry, mirrored: Entry | None) -> Entry | None:
         inner = path[len(self.store.prefix) :]
         check = check_of(inner, self.algorithm, self._recorded)
-        if path in self.lone and not (mirrored is not None and self._mirrored_is_sound(path)):
+        if path in self.lone:
             check = None
         try:
             return self.copier.copy_file(path, mirrored, wait_for_tick=False, check=check)

@@ -49,7 +49,7 @@ def plan_repair(source: bytes, mirror: bytes, store: bytes) -> RepairPlan:
     """
     plan = RepairPlan(store)
     with ObjectStore(source, store) as source_store, ObjectStore(mirror, store) as mirror_store:
-        source_store.check_all()
+        source_store.check_all(mirror_store)
         _plan_packs(plan, source_store, mirror_store)
         _plan_loose(plan, source_store, mirror_store)
         repaired = {each.path for each in plan.repairs}

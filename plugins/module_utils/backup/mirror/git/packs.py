@@ -27,6 +27,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
     problem_of_file,
 )
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_copy import READ
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.path_class import classify_path
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.open_trees import split_path
 from ansible_collections.homelab.repoman.plugins.module_utils.core.errors import RepomanError
 from ansible_collections.homelab.repoman.plugins.module_utils.files.beneath import open_beneath
@@ -34,7 +35,7 @@ from ansible_collections.homelab.repoman.plugins.module_utils.process.command im
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FANOUT = re.compile(rb"[0-9a-f]{2}")
-_JUDGED = re.compile(rb"objects/pack/[^/]+\.(pack|idx)")
+_JUDGED = re.compile(rb"(objects/pack/[^/]*)\.(pack|idx)")
 _VERSION_2 = b"\xfftOc\0\0\0\2"
 _PIECE = 1 << 20
 _SHA256 = re.compile(rb"objectformat\s*=\s*\"?sha256", re.IGNORECASE)
@@ -205,11 +206,17 @@ class ObjectStore:
         except OSError as error:
             return f"it cannot be read: {error.strerror}"
 
-    def check_all(self) -> None:
-        """Check every object, pack and index; ``damaged`` then has the damaged ones."""
+    def check_all(self, mirror: ObjectStore) -> None:
+        """Check every object, and every pack and index if git reads it, here or in the mirror; ``damaged`` then has the damaged ones."""
         for inner in self.files:
-            if LOOSE.fullmatch(inner) or _JUDGED.fullmatch(inner):
+            match = _JUDGED.fullmatch(inner)
+            if LOOSE.fullmatch(inner) or (match and (self._has_pack(match[1]) or mirror._has_pack(match[1]))):
                 self.problem(inner)
+
+    def _has_pack(self, stem: bytes) -> bool:
+        """Return whether there is a pack with its index, both of which are files."""
+        pair = [self.files.get(stem + suffix) for suffix in (b".pack", b".idx")]
+        return all(each is not None and stat.S_ISREG(each.st_mode) for each in pair) and classify_path(stem) != "transient"
 
     # Which objects there are
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.object_restore import apply_repair, plan_repair
+from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.source_repair import RepairPlan
 from damaging import DAMAGE, git_commit, rewrite
 from mirroring import MirrorSandbox, git, git_problems, run
 
 pytestmark = pytest.mark.engine
 
-NAMES = ["loose-", "maintained", "odd name", ".hidden", "pack"]
+NAMES = ["loose-", "maintained", "odd name", ".hidden", ".", "", "pack"]
 UNKNOWN_FORMAT = "[extensions]\n\tsomethingnew = true\n"
 
 
@@ -40,11 +41,10 @@ class Packed:
         else:
             git(self.unit, "repack", "-q", "-a", "-d")
             for each in list(self.packs.iterdir()):
-                each.rename(self.packs / each.name.replace("pack-", name) if name == "loose-" else self.packs / f"{name}{each.suffix}")
+                each.rename(self.packs / (each.name.replace("pack-", name) if name == "loose-" else f"{name}{each.suffix}"))
         assert not list(self.unit.glob(".git/objects/??/*"))
         assert not list(self.packs.glob("pack-*.pack"))
-        self.pack = next(self.packs.glob("*.pack"))
-        self.index = self.pack.with_suffix(".idx")
+        self.pack, self.index = (next(self.packs.glob(f"*.{suffix}")) for suffix in ("pack", "idx"))
         self.contents = {each: each.read_bytes() for each in (self.pack, self.index)}
 
     def assert_guarded(self, *named: Path) -> None:
@@ -111,6 +111,40 @@ def test_something_else_than_the_directory(tmp_path: Path, name: str, kind: str,
     it.assert_guarded()
     if known:
         assert git_problems(it.in_mirror(it.unit)) == ""
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_what_git_accepts(tmp_path: Path, algorithm: str) -> None:
+    """Files that git does not read are like any others, and a name with a hash of other digits means nothing."""
+    place = MirrorSandbox(tmp_path)
+    unit = place.repos / "u"
+    run("git", "init", "-q", "-b", "main", f"--object-format={algorithm}", str(unit))
+    git_commit(unit, "f")
+    git(unit, "-c", "pack.indexVersion=1", "repack", "-q", "-a", "-d")
+    packs = unit / ".git/objects/pack"
+    other = "ab" * (32 if algorithm == "sha1" else 20)
+    for each in list(packs.iterdir()):
+        each.rename(packs / f"import-{other}{each.suffix}")
+    pack = next(packs.glob("*.pack"))
+    shutil.copy(pack, packs / "copy.pack")
+    for name in ("notes.pack", "x.idx", "y.rev", "z.bitmap", "..pack", "...idx", ".rev", "n.idx"):
+        (packs / name).write_text("not an object")
+    (packs / "n.pack").mkdir()
+    git(unit, "fsck", "--full", "--strict")
+    for _turn in range(2):
+        place.settled()
+        assert place.sync() == {}
+        assert not place.differences()
+        unfinished = [packs / ".tmp-1-pack-2.pack", packs / ".tmp-1-pack-2.idx"]
+        for each in unfinished:
+            each.write_text("not finished")
+        assert plan_repair(bytes(unit), bytes(place.target / "u"), b".git") == RepairPlan(b".git")
+        for each in unfinished:
+            each.unlink()
+        rewrite(packs / "copy.pack", lambda data: data[:-5])
+        (packs / "notes.pack").unlink()
+        (packs / "notes.pack").symlink_to("x.idx")
+    assert git_problems(place.target / "u") == ""
 
 
 def _replace(path: Path, kind: str, outside: Path) -> None:
