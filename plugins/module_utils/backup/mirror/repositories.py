@@ -14,11 +14,13 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.git.
 from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.hg.store_files import is_transient
 
 
-def find_repositories(manifest: Manifest) -> dict[bytes, str]:
+def find_repositories(manifest: Manifest, known: Mapping[bytes, str] | None = None) -> dict[bytes, str]:
     """Return the git directories and ``.hg`` directories of a tree, with ``git`` or ``hg``.
 
     A git directory's references and reflogs contain no repositories, even if branches such as ``x/HEAD``, ``x/objects/y`` and ``x/refs/z``
     make them look like some. A clone there has a ``config``.
+
+    :param known: repositories that the tree has or had: what is in their references is judged as theirs even if their ``HEAD`` is lost.
     """
     repositories: dict[bytes, str] = {}
     without_config = set()
@@ -33,7 +35,8 @@ def find_repositories(manifest: Manifest) -> dict[bytes, str]:
             types = {entry.name: entry.type for entry in unpack_block(directory, block)}
             if types.get(b"store") == "d" and types.get(b"requires") == "f":
                 repositories[directory] = "hg"
-    for directory in [each for each in without_config if _is_in_references(each, repositories)]:
+    holders = {**(known or {}), **repositories}
+    for directory in [each for each in without_config if _is_in_references(each, holders)]:
         del repositories[directory]
     return repositories
 

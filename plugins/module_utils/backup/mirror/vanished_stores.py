@@ -75,7 +75,8 @@ def find_vanished(
     :param rules: rules of the unit: an excluded repository is not lost.
     :raises BusyError: one of them exists now.
     """
-    mirrored, current = _find_all(mirror), _find_all(source)
+    mirrored = _find_all(mirror)
+    current = _find_all(source, mirrored)
     # A store of its own that became a reference to another one is as lost as one that is gone.
     missing = sorted(store for store, kind in mirrored.items() if store not in current or (kind == "hg" and current[store] == "share"))
     if missing and rules is not None:
@@ -105,9 +106,9 @@ def find_vanished(
     return vanished, removed
 
 
-def _find_all(manifest: Manifest) -> dict[bytes, str]:
-    """Return the repositories of a tree, and the work trees that share the store of one."""
-    return find_shares(manifest) | find_repositories(manifest)
+def _find_all(manifest: Manifest, known: Kinds | None = None) -> dict[bytes, str]:
+    """Return the repositories of a tree, and the work trees that share the store of one; ``known`` as in :func:`find_repositories`."""
+    return find_shares(manifest) | find_repositories(manifest, known)
 
 
 def _damaged_shares(
@@ -319,7 +320,8 @@ def keep(source: Manifest, mirror: Manifest, vanished: Iterable[Vanished], path:
     listed = list(vanished)
     roots = {item.root for item in listed if not item.partial}
     partial = {item.store for item in listed if item.partial}
-    stores = find_repositories(source) | {store: kind for store, kind in _find_all(mirror).items() if store in partial}
+    lost = {store: kind for store, kind in _find_all(mirror).items() if store in partial}
+    stores = find_repositories(source, lost) | lost
     chain: dict[bytes, set[bytes]] = {}
     for item in listed:
         for above in (item.root, *_ancestors(item.root)):

@@ -221,6 +221,45 @@ def test_a_repository_that_gets_its_configuration_later(place: MirrorSandbox) ->
     settle(place)
 
 
+def test_references_that_move_while_head_is_lost(place: MirrorSandbox) -> None:
+    """They are mirrored once it is back."""
+    repository = place.repos / "m.git"
+    for name in MIMICS:
+        git(repository, "branch", name)
+    settle(place)
+    commit = git(repository, "commit-tree", "-m", "2", "HEAD^{tree}").strip()
+    for name in MIMICS:
+        git(repository, "branch", "-f", name, commit)
+    head = (repository / "HEAD").rename(repository.parent / "HEAD")
+    error = place.sync()["m.git"].error
+    assert error is not None
+    assert "HEAD is missing" in error.message
+    head.rename(repository / "HEAD")
+    settle(place)
+    for name in MIMICS:
+        assert (place.target / "m.git/refs/heads" / name).read_text().strip() == commit
+
+
+def test_a_clone_among_reflogs_and_its_holder_lose_files(place: MirrorSandbox) -> None:
+    """Both are reported, and the clone stays guarded when the other one is whole again."""
+    repository = place.repos / "m.git"
+    clone = repository / "logs/c.git"
+    clone.parent.mkdir(exist_ok=True)
+    mirroring.run("git", "clone", "-q", "--no-local", "--bare", str(repository), str(clone))
+    settle(place)
+    pack = next(clone.rglob("*.pack"))
+    contents = pack.read_bytes()
+    (clone / "config").unlink()
+    head = (repository / "HEAD").rename(repository.parent / "HEAD")
+    assert place.sync()["m.git"].error
+    head.rename(repository / "HEAD")
+    pack.unlink()
+    pack.write_bytes(b"")
+    for _turn in range(2):
+        assert place.sync()["m.git"].error
+        assert (place.target / pack.relative_to(place.repos)).read_bytes() == contents
+
+
 @pytest.mark.parametrize("clone", ["d/logs", "e/refs/x.git", "m.git/logs/c.git", "a/.git/logs/c.git", "a/.git/refs/c"])
 def test_clones_among_references(place: MirrorSandbox, clone: str) -> None:
     """They are repositories: the mirror keeps what they lose."""

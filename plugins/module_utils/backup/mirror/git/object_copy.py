@@ -33,6 +33,8 @@ from ansible_collections.homelab.repoman.plugins.module_utils.backup.mirror.repo
 from ansible_collections.homelab.repoman.plugins.module_utils.files.paths import escape_path
 
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+GIT_NAMES = (b"pack-", b"loose-")
+"""How the names of packs begin that git writes."""
 SOUND = "the mirror keeps its sound copy"
 SAME = "the mirror's copy is damaged too"
 OTHER = "the mirror keeps its own copy, which is damaged too"
@@ -98,7 +100,7 @@ def lone_pack_files(listed: Mapping[bytes, Entry], mirrored: Container[bytes], p
 
     def is_complete(stem: bytes) -> bool:
         pair = [stem + b".pack", stem + b".idx"]
-        return all(each in listed and listed[each].type == "f" for each in pair) or all(each in mirrored for each in pair)
+        return all(each in listed and listed[each].type in {"f", "l"} for each in pair) or all(each in mirrored for each in pair)
 
     return {each for each in listed if each.startswith(packs) and not is_complete(split_suffix(each)[0])}
 
@@ -142,7 +144,7 @@ class ObjectCopy:
         self.vanished = False
         self.packs = store.prefix + b"objects/pack/"
         self.lone = lone_pack_files(listed, store.objects, self.packs)
-        """Git does not look at them, so they are files like any others."""
+        """Packs, indexes and other files among packs that git does not read."""
         self.blocked: dict[bytes, Entry] = {}
         """Other kinds of entries at the paths of objects, or of directories of objects."""
 
@@ -184,7 +186,7 @@ class ObjectCopy:
             elif (
                 check_of(inner, self.algorithm) is None
                 or (path not in store.objects and not self._blocks_loose(inner, entry))
-                or path in self.lone
+                or self._is_ignored(path)
             ):
                 continue
             else:
@@ -297,7 +299,7 @@ class ObjectCopy:
     def _copy_checked(self, path: bytes, entry: Entry, mirrored: Entry | None) -> Entry | None:
         inner = path[len(self.store.prefix) :]
         check = check_of(inner, self.algorithm, self._recorded)
-        if path in self.lone:
+        if self._is_ignored(path):
             check = None
         try:
             return self.copier.copy_file(path, mirrored, wait_for_tick=False, check=check)
@@ -317,6 +319,13 @@ class ObjectCopy:
                 return None
         got = self.copier.copy_file(path, mirrored, wait_for_tick=False)
         return got and got._replace(ctime_ns=0)  # so that every run judges it again
+
+    def _is_ignored(self, path: bytes) -> bool:
+        """Return whether git does not read a file, so that it is one like any other.
+
+        A pack with a name that git gives stays guarded while the mirror's is sound: its index may only be lost.
+        """
+        return path in self.lone and not (split_path(path)[1].startswith(GIT_NAMES) and self._mirrored_is_sound(path))
 
     def _mirrored_is_sound(self, path: bytes) -> bool:
         """Check the mirror's own file."""

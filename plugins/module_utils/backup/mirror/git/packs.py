@@ -214,9 +214,9 @@ class ObjectStore:
                 self.problem(inner)
 
     def _has_pack(self, stem: bytes) -> bool:
-        """Return whether there is a pack with its index, both of which are files."""
+        """Return whether there is a pack with its index, both of which are files or links, which git follows."""
         pair = [self.files.get(stem + suffix) for suffix in (b".pack", b".idx")]
-        return all(each is not None and stat.S_ISREG(each.st_mode) for each in pair) and classify_path(stem) != "transient"
+        return all(each is not None and not stat.S_ISDIR(each.st_mode) for each in pair) and classify_path(stem + b".pack") != "transient"
 
     # Which objects there are
 

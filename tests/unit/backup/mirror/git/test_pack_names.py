@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""git reads packs of any name, and ``git maintenance`` gives them names of its own; all are guarded alike."""
+"""git reads packs whatever they are called, and ``git maintenance`` writes some that do not begin with ``pack-``; damage reaches none in a mirror."""
 
 from __future__ import annotations
 
@@ -111,6 +111,38 @@ def test_something_else_than_the_directory(tmp_path: Path, name: str, kind: str,
     it.assert_guarded()
     if known:
         assert git_problems(it.in_mirror(it.unit)) == ""
+
+
+@pytest.mark.parametrize("index", ["lost", "a link"])
+@pytest.mark.parametrize("prefix", ["pack-", "loose-"])
+def test_a_pack_without_its_own_index(tmp_path: Path, prefix: str, index: str) -> None:
+    """It stays guarded, even if its objects are also elsewhere."""
+    it = Packed(tmp_path, "pack")
+    pack = it.packs / f"{prefix}{'ab' * 20}.pack"
+    shutil.copy(it.pack, pack)
+    shutil.copy(it.index, pack.with_suffix(".idx"))
+    if index == "a link":
+        _replace(pack.with_suffix(".idx"), "link", tmp_path / "outside")
+    it.place.settled()
+    if index == "lost":
+        pack.with_suffix(".idx").unlink()
+        it.place.settled()
+    sound = pack.read_bytes()
+    rewrite(pack, DAMAGE["a bit"])
+    for _turn in range(2):
+        outcome = it.place.sync()["u"]
+        assert str(pack.relative_to(it.unit)) in "\n".join(outcome.damaged)
+        assert it.in_mirror(pack).read_bytes() == sound
+
+
+def test_an_odd_name_that_looks_transient(tmp_path: Path) -> None:
+    """A pack whose name without its suffix ends with ``.lock`` is restored like any other."""
+    it = Packed(tmp_path, "x.lock")
+    it.place.settled()
+    rewrite(it.pack, DAMAGE["a bit"])
+    it.assert_guarded(it.pack)
+    plan = plan_repair(bytes(it.unit), bytes(it.in_mirror(it.unit)), b".git")
+    assert str(it.pack.relative_to(it.unit)) in [os.fsdecode(each.path) for each in plan.repairs]
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
